@@ -1,0 +1,32 @@
+"""What produced a number, in one line: ``nbest:0.1.0|small:sha256:ab12cd34|precision:fp32``."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from nbest import __version__
+
+
+def signature(parts: Mapping[str, object]) -> str:
+    """``nbest:VERSION|key:value|...`` in the order given; keys and values carry no ``|``."""
+    fields = [f"nbest:{__version__}"]
+    for key, value in parts.items():
+        text = f"{key}:{value}"
+        if "|" in text or "\n" in text:
+            raise ValueError(f"a signature field holds no '|' and no newline: {text!r}")
+        fields.append(text)
+    return "|".join(fields)
+
+
+def sha256_hex(*chunks: bytes) -> str:
+    """Hexadecimal sha256 of the chunks one after the other."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
