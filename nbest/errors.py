@@ -4,6 +4,7 @@
     ├── InputError                  what was given is wrong: mend it and try again (exit 2, HTTP 4xx)
     │   ├── FormatError             a file or a request does not follow its format
     │   ├── FeatureError            a feature is missing, unknown, of another width or not finite
+    │   │   └── NonFiniteFeatureError   a feature value is NaN or infinite
     │   ├── WeightsError            feature weights do not fit the lists, the models or the text pipeline
     │   ├── ReferenceMismatchError  references and hypotheses do not belong together
     │   ├── NotFoundError           no such model, weight set or file
@@ -15,6 +16,7 @@
 Every message says what, where, what was expected and what came.
 """
 
+from functools import partial
 from typing import ClassVar
 
 
@@ -119,8 +121,13 @@ class BusyError(NbestError):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # The keyword has no default, so pickle needs telling; errors cross from worker processes.
+        return partial(type(self), retry_after_seconds=self.retry_after_seconds), (self.message,)
+
 
 def shorten(text: str, limit: int = 80) -> str:
-    """`text` for an error message: quoted, control characters escaped, at most `limit` characters."""
-    quoted = ascii(text) if not text.isprintable() else repr(text)
-    return quoted if len(quoted) <= limit else f"{quoted[: limit - 1]}… ({len(text)} characters)"
+    """`text` for an error message: quoted, unprintable characters escaped, at most `limit` of its own."""
+    if len(text) <= limit:
+        return repr(text)
+    return f"{repr(text[:limit])[:-1]}… ({len(text)} characters)"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nbest import __version__
+from nbest.errors import NotFoundError
 
 
 def signature(parts: Mapping[str, object]) -> str:
@@ -27,6 +28,9 @@ def sha256_hex(*chunks: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Hexadecimal sha256 of a file's bytes as they stand on disk; raises NotFoundError."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise NotFoundError("no such file", where=str(path)) from None
