@@ -1,0 +1,16 @@
+# make run: the service and its page on http://127.0.0.1:8000    make test: the gate
+export VENV ?= .venv
+run:
+	scripts/setup run
+	$(VENV)/bin/nbest serve $(ARGS)
+test:
+	scripts/setup dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest $(ARGS)
+image:
+	scripts/setup run
+	scripts/wheels
+	docker compose build
+.PHONY: run test image
