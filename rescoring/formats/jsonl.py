@@ -1,0 +1,306 @@
+"""JSON Lines, one list a line, in the shape of the HTTP API; read and written.
+
+    {"id": "...", "hypotheses": [{"text": "...", "features": {"ac": -213.6, "tm": [-5.3, -12.5]}}],
+     "references": ["..."]}
+
+Every hypothesis of a file has the same features. Other keys are kept and given back (those not known here are
+logged). With new totals each hypothesis carries its `score`, and the best stands first.
+"""
+
+import json
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbest.errors import FeatureError, FormatError, NonFiniteFeatureError, shorten
+from nbest.files import write_whole
+from rescoring.nbest import Feature, NbestLists
+from rescoring.text import squeeze
+
+LIST_KEYS = ("id", "hypotheses", "references")
+HYPOTHESIS_KEYS = ("text", "features")
+KEPT_KEYS = frozenset({"context", "score", "rank", "index"})  # the API's own: no reader needs a warning
+_log = logging.getLogger(__name__)
+
+
+class JsonRecord(NamedTuple):
+    """What the writer needs of one hypothesis."""
+
+    text: str  # as it stood, before double spaces were taken out
+    other: dict[str, Any]  # its other keys
+    other_of_list: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ParsedList:
+    """One list: n hypotheses with the features of `schema`."""
+
+    id: str
+    texts: tuple[str, ...]
+    schema: tuple[Feature, ...]
+    values: NDArray[np.float64]  # (n, F)
+    references: tuple[str, ...]
+    records: tuple[JsonRecord, ...]
+
+
+def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> NbestLists:
+    """The lists of numbered `lines`; `source` names them in errors, which carry a JSON pointer too."""
+    parsed: list[ParsedList] = []
+    numbers: list[int] = []
+    line_of: dict[str, int] = {}
+    schema: tuple[Feature, ...] | None = None
+    for number, line in lines:
+        if not line.strip(" \t"):
+            continue
+        where = f"{source}:{number}"
+        one = parse_list(parse_json(line, where), f"{where} ", schema)
+        schema = one.schema
+        if line_of.setdefault(one.id, number) != number:
+            raise FormatError(
+                f"list id {shorten(one.id)} stands there twice",
+                where=f"{where} /id",
+                got=f"before on line {line_of[one.id]}",
+            )
+        if parsed and bool(one.references) != bool(parsed[0].references):
+            raise FormatError(
+                "some lists have references and others none",
+                where=f"{where} /references",
+                expected="references" if parsed[0].references else "none, as on the lines before",
+                got="references" if one.references else "none",
+            )
+        parsed.append(one)
+        numbers.append(number)
+    if not parsed or schema is None:
+        raise FormatError(
+            "no n-best list in it", where=source, expected="a JSON object a line", got="no lines"
+        )
+    _report(parsed, source)
+    counts = [len(one.texts) for one in parsed]
+    return NbestLists(
+        ids=tuple(one.id for one in parsed),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        texts=tuple(text for one in parsed for text in one.texts),
+        schema=schema,
+        features=np.concatenate([one.values for one in parsed]),  # (N, F)
+        lines=tuple(number for number, count in zip(numbers, counts, strict=True) for _ in range(count)),
+        records=tuple(record for one in parsed for record in one.records),
+        references=tuple(one.references for one in parsed) if parsed[0].references else (),
+        source=source,
+    )
+
+
+def parse_json(line: str, where: str) -> object:
+    """The JSON value of a line; repeated keys and lone surrogates are errors, as broken JSON is."""
+    try:
+        value = json.loads(line, object_pairs_hook=_object)
+        if "\\u" in line:
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise FormatError(
+            "invalid JSON",
+            where=where,
+            expected="one JSON object a line",
+            got=f"{error.msg} at column {error.colno}",
+        ) from None
+    except UnicodeEncodeError:
+        raise FormatError(
+            "a lone surrogate in a string", where=where, expected="whole characters", got=shorten(line)
+        ) from None
+    except RecursionError:
+        raise FormatError("nested too deeply", where=where, expected="a list as documented") from None
+    except ValueError as error:  # a repeated key, or an integer of more digits than Python reads
+        raise FormatError(
+            "invalid JSON", where=where, expected="one JSON object a line", got=str(error)
+        ) from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    built = dict(pairs)
+    if len(built) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {shorten(twice)} twice in one object")
+    return built
+
+
+def parse_list(value: object, prefix: str, schema: tuple[Feature, ...] | None = None) -> ParsedList:
+    """One list from its JSON value; error places are `prefix` and a JSON pointer.
+
+    `schema`, if given, names the features that every hypothesis must have; else the first one sets them.
+    """
+    one = _typed(value, dict, prefix.strip() or "the list", "an object")
+    list_id = _string(one.get("id"), f"{prefix}/id")
+    if not list_id:
+        raise FormatError("the list id is empty", where=f"{prefix}/id", expected="a name")
+    hypotheses = _typed(one.get("hypotheses"), list, f"{prefix}/hypotheses", "an array")
+    if not hypotheses:
+        raise FormatError("list without hypotheses", where=f"{prefix}/hypotheses", expected="at least one")
+    references: tuple[str, ...] = ()
+    if "references" in one:
+        given = _typed(one["references"], list, f"{prefix}/references", "an array")
+        if not given:
+            raise FormatError(
+                "no references in the array", where=f"{prefix}/references", expected="at least one"
+            )
+        references = tuple(squeeze(_line(text, f"{prefix}/references/{k}")) for k, text in enumerate(given))
+    other_of_list = {key: given for key, given in one.items() if key not in LIST_KEYS}
+    texts: list[str] = []
+    records: list[JsonRecord] = []
+    rows: list[list[float]] = []
+    for k, hypothesis in enumerate(hypotheses):
+        at = f"{prefix}/hypotheses/{k}"
+        content = _typed(hypothesis, dict, at, "an object")
+        text = _line(content.get("text"), f"{at}/text")
+        features = _typed(content.get("features", {}), dict, f"{at}/features", "an object")
+        if schema is None:
+            schema = _schema(features, f"{at}/features")
+        rows.append(_values(features, schema, f"{at}/features"))
+        texts.append(squeeze(text))
+        other = {key: given for key, given in content.items() if key not in HYPOTHESIS_KEYS}
+        records.append(JsonRecord(text, other, other_of_list))
+    assert schema is not None
+    width = sum(feature.width for feature in schema)
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), width)  # (n, F)
+    return ParsedList(list_id, tuple(texts), schema, values, references, tuple(records))
+
+
+def _schema(features: dict[str, Any], where: str) -> tuple[Feature, ...]:
+    found = []
+    for name, value in features.items():
+        if not name:
+            raise FormatError("a feature without a name", where=where, expected="a name", got="''")
+        if isinstance(value, list) and not value:
+            raise FormatError("a feature without values", where=f"{where}/{_escaped(name)}", got="[]")
+        found.append(Feature(name, len(value) if isinstance(value, list) else 1))
+    return tuple(found)
+
+
+def _values(features: dict[str, Any], schema: Sequence[Feature], where: str) -> list[float]:
+    """The numbers of one hypothesis in the order of `schema`."""
+    if len(features) != len(schema) or any(feature.name not in features for feature in schema):
+        raise FeatureError(
+            "other features than the first hypothesis",
+            where=where,
+            expected=", ".join(sorted(feature.name for feature in schema)) or "none",
+            got=", ".join(sorted(features)) or "none",
+        )
+    values: list[float] = []
+    for feature in schema:
+        place = f"{where}/{_escaped(feature.name)}"
+        given = features[feature.name]
+        numbers = given if isinstance(given, list) else [given]
+        if len(numbers) != feature.width:
+            raise FeatureError(
+                f"feature {feature.name} has another number of values than in the first hypothesis",
+                where=place,
+                expected=str(feature.width),
+                got=str(len(numbers)),
+            )
+        values += [_number(number, feature.name, place) for number in numbers]
+    return values
+
+
+def _number(value: object, name: str, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise FormatError(
+            f"feature {name} is not a number",
+            where=where,
+            expected="a number",
+            got=shorten(json.dumps(value)),
+        )
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise NonFiniteFeatureError(
+            f"feature {name} is not finite", where=where, expected="a finite number", got=str(number)
+        )
+    return number
+
+
+def _typed(value: object, kind: type, where: str, expected: str) -> Any:
+    if not isinstance(value, kind):
+        got = "nothing" if value is None else shorten(json.dumps(value, ensure_ascii=False))
+        raise FormatError("wrong type", where=where, expected=expected, got=got)
+    return value
+
+
+def _string(value: object, where: str) -> str:
+    text: str = _typed(value, str, where, "a string")
+    return text
+
+
+def _line(value: object, where: str) -> str:
+    text = _string(value, where)
+    if "\n" in text or "\r" in text:
+        raise FormatError("a line break in a text", where=where, expected="one line", got=shorten(text))
+    return text
+
+
+def _escaped(name: str) -> str:
+    """`name` as one step of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _report(parsed: Sequence[ParsedList], source: str) -> None:
+    names = {key for one in parsed for record in one.records[:1] for key in record.other_of_list}
+    names |= {key for one in parsed for record in one.records for key in record.other}
+    if names - KEPT_KEYS:
+        _log.warning(
+            "%s: keys without a meaning here are kept as they are: %s",
+            source,
+            ", ".join(sorted(names - KEPT_KEYS)),
+        )
+
+
+def write_jsonl(
+    lists: NbestLists,
+    path: str | os.PathLike[str],
+    order: NDArray[np.int64],
+    totals: NDArray[np.float64] | None = None,
+) -> None:
+    """One object a list, its hypotheses in the row order `order` (N,); `totals` (N,) become their `score`."""
+    with write_whole(path) as stream:
+        for line in jsonl_lines(lists, order, totals):
+            stream.write(f"{line}\n".encode())
+
+
+def jsonl_lines(
+    lists: NbestLists, order: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+) -> Iterator[str]:
+    """As `write_jsonl`, line by line and without the line ends."""
+    slices = [(feature.name, feature.width, lists.columns(feature.name).start) for feature in lists.schema]
+    for segment in range(len(lists)):
+        rows = [int(row) for row in order[lists.offsets[segment] : lists.offsets[segment + 1]]]
+        one: dict[str, Any] = {"id": lists.ids[segment], "hypotheses": []}
+        other: dict[str, Any] = {}
+        for row in rows:
+            record = lists.records[row] if lists.records else None
+            known = record if isinstance(record, JsonRecord) else JsonRecord(lists.texts[row], {}, {})
+            values = lists.features[row].tolist()
+            features = {
+                name: values[start] if width == 1 else values[start : start + width]
+                for name, width, start in slices
+            }
+            hypothesis = {"text": known.text, "features": features, **known.other}
+            if totals is not None:
+                hypothesis["score"] = float(totals[row])
+            one["hypotheses"].append(hypothesis)
+            other = known.other_of_list
+        if lists.references:
+            one["references"] = list(lists.references[segment])
+        yield json.dumps({**one, **other}, ensure_ascii=False, allow_nan=False)
+
+
+def jsonl_one_best(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
+    """``{"id": ..., "text": ...}`` a line, for `rows` (S,)."""
+    for list_id, row in zip(lists.ids, rows, strict=True):
+        yield json.dumps({"id": list_id, "text": lists.texts[row]}, ensure_ascii=False)
