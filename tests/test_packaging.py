@@ -1,0 +1,134 @@
+"""What is built is complete, and works where there is no checkout."""
+
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import nbest
+
+ROOMS = ("nbest", "service", "models", "rescoring")
+JUNK = {"__pycache__", ".DS_Store"}
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def room_files(repository: Path) -> set[str]:
+    return {
+        path.relative_to(repository).as_posix()
+        for room in ROOMS
+        for path in (repository / room).rglob("*")
+        if path.is_file() and not JUNK.intersection(path.parts) and path.suffix != ".pyc"
+    }
+
+
+def shipped_models(repository: Path) -> list[str]:
+    return sorted(path.parent.name for path in (repository / "models/pretrained").glob("*/config.json"))
+
+
+@pytest.fixture(scope="module")
+def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from that sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    # Without isolation, with the pinned hatchling: no network, and the same bytes everywhere.
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ".", cwd=repository)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel in it; its libraries are those of the environment that runs the tests."""
+    place = tmp_path_factory.mktemp("installed")
+    venv.create(place, with_pip=False, symlinks=True)
+    python = place / "bin/python"
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=place)
+    site = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place).strip()
+    )
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return place
+
+
+def test_the_wheel_holds_every_file_of_the_rooms_and_nothing_else(repository: Path, wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == room_files(repository)
+
+
+def test_the_wheel_holds_what_is_not_python(repository: Path, wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    version = nbest.__version__
+    assert {f"{room}/py.typed" for room in ROOMS} <= names
+    assert "service/web/index.html" in names
+    assert any(name.startswith("models/training/recipes/") and name.endswith(".toml") for name in names)
+    assert f"nbest-{version}.dist-info/licenses/LICENSE" in names
+    for model in shipped_models(repository):
+        files = {path.name for path in (repository / "models/pretrained" / model).iterdir()}
+        assert {f"models/pretrained/{model}/{file}" for file in files} <= names
+
+
+def test_both_archives_carry_one_version(built: Path, wheel: Path, repository: Path) -> None:
+    version = nbest.__version__
+    assert sorted(path.name for path in built.iterdir()) == [
+        f"nbest-{version}-py3-none-any.whl",
+        f"nbest-{version}.tar.gz",
+    ]
+    metadata = zipfile.ZipFile(wheel).read(f"nbest-{version}.dist-info/METADATA").decode()
+    assert f"\nVersion: {version}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    with tarfile.open(built / f"nbest-{version}.tar.gz") as archive:
+        information = archive.extractfile(f"nbest-{version}/PKG-INFO")
+        assert information is not None
+        assert f"\nVersion: {version}\n" in information.read().decode()
+    assert f"## [{version}]" in (repository / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_wheel_asks_for_what_the_project_says(wheel: Path, repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    metadata = zipfile.ZipFile(wheel).read(f"nbest-{nbest.__version__}.dist-info/METADATA").decode()
+    wanted = {
+        line.removeprefix("Requires-Dist: ") for line in metadata.splitlines() if "Requires-Dist" in line
+    }
+    plain = {line for line in wanted if "extra ==" not in line}
+    assert {line.split("<")[0].split(">")[0] for line in plain} == {
+        line.split("<")[0].split(">")[0] for line in project["dependencies"]
+    }
+
+
+def test_the_installed_package_is_the_one_from_the_wheel(installed: Path) -> None:
+    code = f"import {', '.join(ROOMS)}; print(*(room.__file__ for room in ({', '.join(ROOMS)})))"
+    for file in run(installed / "bin/python", "-c", code, cwd=installed).split():
+        assert Path(file).is_relative_to(installed)
+
+
+def test_the_command_answers(installed: Path) -> None:
+    assert run(installed / "bin/nbest", "--version", cwd=installed).split()[-1] == nbest.__version__
+    listed = run(installed / "bin/nbest", "--help", cwd=installed)
+    for command in ("rescore", "tune", "score", "serve", "train"):
+        assert f"\n  {command} " in listed
+
+
+def test_a_shipped_model_is_found_without_a_checkout(installed: Path, repository: Path) -> None:
+    models = shipped_models(repository)
+    if not models:
+        pytest.skip("no model in models/pretrained yet")
+    listed = run(installed / "bin/nbest", "models", cwd=installed)
+    for model in models:
+        assert model in listed
+        assert model in run(installed / "bin/nbest", "info", model, cwd=installed)
