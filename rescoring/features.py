@@ -1,5 +1,6 @@
 """More columns for the lists: language model scores, word counts, scores from files."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rescoring.nbest import NbestLists
 from rescoring.scorer import Scorer
 from rescoring.text import DEFAULT_PIPELINE, get_pipeline, words
 
+_log = logging.getLogger(__name__)
 WORD_COUNT = "word_count"
 
 
@@ -76,7 +78,21 @@ def add_external(lists: NbestLists, name: str, path: str | os.PathLike[str]) -> 
         )
     values = np.zeros(len(lists.texts))  # (N,)
     values[rows[::-1]] = numbers[::-1]
+    if _look_like_costs(lists.texts, values):
+        _log.warning(
+            "%s: the values of %s are positive and grow with the text: costs? A log-probability is negative",
+            source,
+            name,
+        )
     return lists.with_feature(name, values)
+
+
+def _look_like_costs(texts: Sequence[str], values: NDArray[np.float64]) -> bool:
+    """Whether these are positive, no counts, and larger for longer texts: a log-probability of wrong sign."""
+    lengths = np.array([len(words(one)) for one in texts], dtype=np.float64)
+    if (values <= 0).any() or (values == np.round(values)).all() or not np.ptp(lengths) or not np.ptp(values):
+        return False
+    return bool(np.corrcoef(lengths, values)[0, 1] > 0.5)
 
 
 def parse_external(argument: str) -> tuple[str, Path]:

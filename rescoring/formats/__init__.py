@@ -15,7 +15,8 @@ from nbest.files import STDIO, read_lines, write_whole
 from rescoring.formats.jsonl import JsonRecord, jsonl_one_best, read_jsonl, write_jsonl
 from rescoring.formats.kaldi import KaldiRecord, is_kaldi_directory, kaldi_one_best, read_kaldi
 from rescoring.formats.kaldi_write import write_kaldi
-from rescoring.formats.moses import MosesRecord, moses_one_best, read_moses, write_moses
+from rescoring.formats.moses import MosesRecord, read_moses
+from rescoring.formats.moses_write import moses_one_best, write_moses
 from rescoring.nbest import NbestLists
 
 __all__ = [

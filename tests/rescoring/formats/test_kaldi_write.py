@@ -1,0 +1,136 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbest.errors import FeatureError, FormatError
+from rescoring.formats.kaldi import read_kaldi
+from rescoring.formats.kaldi_write import write_kaldi
+from rescoring.nbest import Feature, NbestLists
+
+from .conftest import binary, write
+
+
+def as_they_are(lists: NbestLists) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.arange(len(lists.texts), dtype=np.int64)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_nothing_added_is_a_copy(directory: Path, tmp_path: Path) -> None:
+    (directory / "archives.1" / "ali").write_bytes(binary("a-b-1", [10, 32]) + binary("a-b-2", [1]))
+    lists = read_kaldi(directory)
+    write_kaldi(lists, tmp_path / "out", as_they_are(lists))
+    assert files(tmp_path / "out") == files(directory)
+
+
+def test_new_features_are_new_tables_of_costs(directory: Path, tmp_path: Path) -> None:
+    lists = read_kaldi(directory).with_feature("small", np.array([-41.25, -123456.789, 0, -1e-7]))
+    lists = lists.with_feature("word_count", np.array([3, 2, 0, 1]))
+    write_kaldi(lists, tmp_path / "out", as_they_are(lists), np.array([-1.5, 2, 0, -3]))
+    out = files(tmp_path / "out")
+    assert out["archives.1/lmwt.small"] == b"a-b-1 41.25\na-b-2 123456.789\na-c-1 0\n"
+    assert out["archives.2/lmwt.small"] == b"z-1 1e-07\n"
+    assert out["archives.1/lmwt.word_count"] == b"a-b-1 -3\na-b-2 -2\na-c-1 0\n"
+    assert out["archives.1/total"] == b"a-b-1 1.5\na-b-2 -2\na-c-1 0\n"
+    assert {name: content for name, content in out.items() if name in files(directory)} == files(directory)
+    again = read_kaldi(tmp_path / "out", columns=lists.column_names)
+    assert np.array_equal(again.features, lists.features)
+    assert "total" not in read_kaldi(tmp_path / "out").column_names
+    write_kaldi(again, tmp_path / "out", as_they_are(again), np.array([1, 2, 3, 4]))
+    assert (tmp_path / "out" / "archives.2" / "total").read_bytes() == b"z-1 -4\n"
+
+
+def test_keys_keep_the_order_of_the_source(directory: Path, tmp_path: Path) -> None:
+    write(directory / "archives.2", words_text="u-10 x\nu-2 y\nu-1 z\n", acwt="u-1 1\nu-2 2\nu-10 10\n")
+    lists = read_kaldi(directory, columns=["ac"])
+    lists = lists.with_feature("small", lists.feature("ac"))
+    write_kaldi(lists, tmp_path / "out", as_they_are(lists))
+    assert (tmp_path / "out" / "archives.2" / "lmwt.small").read_bytes() == b"u-10 10\nu-2 2\nu-1 1\n"
+
+
+def test_some_of_the_lists(directory: Path, tmp_path: Path) -> None:
+    ali = [binary("a-b-1", [10, 32]), binary("a-b-2", [1]), binary("a-c-1", [5])]
+    (directory / "archives.1" / "ali").write_bytes(b"".join(ali))
+    lists = read_kaldi(directory, columns=["all"]).select([1])
+    write_kaldi(lists, tmp_path / "out", as_they_are(lists))
+    again = read_kaldi(tmp_path / "out", columns=["all"])
+    assert (again.ids, again.texts) == (("a-c",), ("",))
+    assert np.array_equal(again.features, lists.features)
+    assert (tmp_path / "out" / "archives.1" / "ali").read_bytes() == ali[2]
+    assert (tmp_path / "out" / "archives.2" / "acwt").read_bytes() == b""
+
+
+def test_a_name_that_is_taken_leaves_nothing_behind(directory: Path, tmp_path: Path) -> None:
+    lists = read_kaldi(directory, columns=["ac"]).with_feature("rnn", np.zeros(4))
+    with pytest.raises(FeatureError) as caught:
+        write_kaldi(lists, tmp_path / "out", as_they_are(lists))
+    assert str(caught.value) == f"{directory}: lmwt.rnn is there already; expected a new name"
+    assert [path.name for path in tmp_path.iterdir()] == ["nbest"]
+
+
+def test_the_source_may_be_replaced(directory: Path) -> None:
+    lists = read_kaldi(directory).with_feature("small", np.zeros(4))
+    before = files(directory)
+    write_kaldi(lists, directory, as_they_are(lists))
+    after = files(directory)
+    assert after.keys() - before.keys() == {"archives.1/lmwt.small", "archives.2/lmwt.small"}
+    assert {name: after[name] for name in before} == before
+
+
+def test_lists_from_elsewhere(tmp_path: Path) -> None:
+    lists = NbestLists(
+        ids=("s-1", "s-2"),
+        offsets=np.array([0, 2, 3]),
+        texts=("a b", "", "c"),
+        schema=(Feature("ac"), Feature("lm")),
+        features=np.array([[-1.5, 2], [-2.5, 0], [-3.5, -1]]),
+    )
+    write_kaldi(lists, tmp_path / "out", np.array([1, 0, 2]), np.array([1.0, 2, 3]))
+    assert files(tmp_path / "out") == {
+        "num_jobs": b"1\n",
+        "archives.1/words_text": b"s-1-1 \ns-1-2 a b\ns-2-1 c\n",
+        "archives.1/acwt": b"s-1-1 2.5\ns-1-2 1.5\ns-2-1 3.5\n",
+        "archives.1/lmwt.lm": b"s-1-1 0\ns-1-2 -2\ns-2-1 1\n",
+        "archives.1/total": b"s-1-1 -2\ns-1-2 -1\ns-2-1 -3\n",
+    }
+    again = read_kaldi(tmp_path / "out")
+    assert (again.ids, again.texts) == (lists.ids, ("", "a b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("list_id", "text", "feature", "message"),
+    [
+        (
+            "s 1",
+            "a",
+            Feature("x"),
+            "a Kaldi key holds no white space; expected another utterance id; got 's 1'",
+        ),
+        ("s", "a\nb", Feature("x"), "a Kaldi text holds no line break; got 'a\\nb'"),
+        (
+            "s",
+            "a",
+            Feature("x/y"),
+            "a Kaldi table cannot hold this feature; expected one value, and a name that can be a file's; got"
+            " 'x/y' with 1 values",
+        ),
+        (
+            "s",
+            "a",
+            Feature("v", 2),
+            "a Kaldi table cannot hold this feature; expected one value, and a name that can be a file's; got"
+            " 'v' with 2 values",
+        ),
+    ],
+)
+def test_what_kaldi_cannot_hold(
+    tmp_path: Path, list_id: str, text: str, feature: Feature, message: str
+) -> None:
+    lists = NbestLists((list_id,), np.array([0, 1]), (text,), (feature,), np.zeros((1, feature.width)))
+    with pytest.raises(FormatError, match=r"^<memory>") as caught:
+        write_kaldi(lists, tmp_path / "out", as_they_are(lists))
+    assert str(caught.value).endswith(message)
+    assert list(tmp_path.iterdir()) == []
