@@ -193,21 +193,23 @@ def _values(features: dict[str, Any], schema: Sequence[Feature], where: str) -> 
         )
     values: list[float] = []
     for feature in schema:
-        place = f"{where}/{_escaped(feature.name)}"
         given = features[feature.name]
         numbers = given if isinstance(given, list) else [given]
         if len(numbers) != feature.width:
             raise FeatureError(
                 f"feature {feature.name} has another number of values than in the first hypothesis",
-                where=place,
+                where=f"{where}/{_escaped(feature.name)}",
                 expected=str(feature.width),
                 got=str(len(numbers)),
             )
-        values += [_number(number, feature.name, place) for number in numbers]
+        for number in numbers:
+            plain = type(number) is float and math.isfinite(number)
+            values.append(number if plain else _number(number, feature.name, where))
     return values
 
 
 def _number(value: object, name: str, where: str) -> float:
+    where = f"{where}/{_escaped(name)}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FormatError(
             f"feature {name} is not a number",

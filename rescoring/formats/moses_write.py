@@ -50,27 +50,33 @@ def moses_lines(
                 expected="a name without spaces and '|'",
                 got=shorten(name),
             )
+    own: frozenset[str] | None = None
+    new: list[tuple[str, slice]] = []
+    mark = "="
     for row in (int(row) for row in order):
         record = lists.records[row] if lists.records else None
         total = None if totals is None else float(totals[row])
         if isinstance(record, MosesRecord):
-            new = [item for item in slices if item[0] not in record.own_features and item[0] != DECODER_TOTAL]
-            yield _line_again(record.line, _labelled(lists, row, new, _colon(record.line)), total)
+            if record.own_features is not own:
+                own, mark = record.own_features, _mark(record.line)
+                new = [item for item in slices if item[0] not in own and item[0] != DECODER_TOTAL]
+            yield _line_again(record.line, _labelled(lists, row, new, mark), total)
         else:
             yield _fresh_line(lists, row, lists.ids[segments[row]], slices, total)
 
 
-def _colon(line: str) -> str:
-    """The mark after a label in this file: old lists have a colon."""
+def _mark(line: str) -> str:
+    """What follows a label in this file: old lists have a colon."""
     field = line.split("|||")[2]
     return ":" if ": " in field and "= " not in field else "="
 
 
 def _labelled(lists: NbestLists, row: int, slices: list[tuple[str, slice]], mark: str) -> str:
-    values = lists.features[row]
-    return " ".join(
-        f"{name}{mark} {' '.join(f'{value:.10g}' for value in values[columns])}" for name, columns in slices
-    )
+    parts = []
+    for name, columns in slices:
+        numbers = " ".join([f"{value:.10g}" for value in lists.features[row, columns].tolist()])
+        parts.append(f"{name}{mark} {numbers}")
+    return " ".join(parts)
 
 
 def _line_again(line: str, added: str, total: float | None) -> str:

@@ -11,7 +11,7 @@ from nbest.errors import FormatError, NonFiniteFeatureError, shorten
 LONGEST = 400  # characters: "%f" of the largest double has 317; longer is no number that a decoder printed
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 NOT_FINITE = re.compile(r"[+-]?(?:nan|inf(?:inity)?)(?:\([0-9a-z]*\))?", re.IGNORECASE)
-_CHARACTERS = b"0123456789+-.eE "
+_CHARACTERS = b"0123456789+-.eE,"  # the comma joins tokens; within one, `float` refuses it
 
 
 def is_number(token: str) -> bool:
@@ -42,7 +42,7 @@ def finite_array(tokens: Sequence[str]) -> NDArray[np.float64] | None:
     if max(map(len, tokens), default=0) > LONGEST:
         return None
     try:
-        if " ".join(tokens).encode("ascii").translate(None, _CHARACTERS):
+        if ",".join(tokens).encode("ascii").translate(None, _CHARACTERS):
             return None
         values = np.fromiter(map(float, tokens), dtype=np.float64, count=len(tokens))
     except ValueError:  # UnicodeEncodeError is one
