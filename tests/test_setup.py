@@ -387,6 +387,37 @@ def test_constraints_without_torch_are_refused(machine: Machine) -> None:
     assert "constraints.txt pins no torch" in machine.fail("run")
 
 
+# The wheel for the image
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [
+        (True, "wheels: torch 2.13.0+cpu is in wheels/"),
+        (False, "wheels: pip's sources have no torch 2.13.0+cpu; the image's build will fetch it"),
+    ],
+)
+def test_the_wheel_for_the_image_is_laid_out_where_there_is_one(
+    machine: Machine, repository: Path, offered: bool, said: str
+) -> None:
+    shutil.copy(repository / "scripts/wheels", machine.project / "scripts")
+    install(machine.bin / "python", f'#!/bin/sh\necho "$*" >>"$FAKE_LOG"\nexit {0 if offered else 1}\n')
+    (machine.bin / "env").mkdir()
+    (machine.bin / "env/bin").symlink_to(machine.bin)
+    environment = {"PATH": str(machine.bin), "FAKE_LOG": str(machine.log), "VENV": str(machine.bin / "env")}
+    done = subprocess.run(
+        ["/bin/sh", machine.project / "scripts/wheels"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == said
+    (call,) = machine.log.read_text().splitlines()
+    assert call.startswith("-m pip download --quiet --no-deps --python-version 3.11 --only-binary :all:")
+    assert call.endswith("--dest wheels torch==2.13.0+cpu")
+
+
 # The repository's own files
 
 

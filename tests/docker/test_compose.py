@@ -158,6 +158,14 @@ def test_the_image_holds_torch_in_its_cpu_build_and_no_tools(project: Project) -
     assert project.must("exec", "-T", "nbest", "python", "-c", code).strip() == "cpu []"
 
 
+def test_the_override_for_a_gpu_reserves_one(project: Project) -> None:
+    files = ("-f", "docker-compose.yml", "-f", "docker/compose.gpu.yml")
+    whole = json.loads(project.must(*files, "config", "--format", "json"))["services"]["nbest"]
+    assert whole["build"]["args"]["TORCH_BUILD"].startswith("cu")
+    (device,) = whole["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
+
+
 def test_it_stops_when_told_to(project: Project) -> None:
     begin = time.monotonic()
     project.must("stop", "--timeout", "30", "nbest")
