@@ -1,0 +1,1 @@
+"""Compressed language models: text in, natural log-probabilities out."""

@@ -1,0 +1,44 @@
+"""Models by name: those that ship with the product, or any directory."""
+
+from importlib import resources
+from pathlib import Path
+
+from models import checkpoint
+from models.scoring.scorer import LanguageModelScorer
+from nbest.errors import NotFoundError
+
+
+def shipped() -> dict[str, Path]:
+    """Name and directory of every model that ships, by name."""
+    folder = Path(str(resources.files("models"))) / "pretrained"
+    found = sorted(folder.glob("*/" + checkpoint.CONFIG))
+    return {path.parent.name: path.parent for path in found}
+
+
+def names() -> list[str]:
+    """Names of the models that ship."""
+    return list(shipped())
+
+
+def resolve(name_or_path: str) -> Path:
+    """The directory of a shipped model's name, or of a path; a path wins where both exist.
+
+    Raises NotFoundError naming the shipped ones.
+    """
+    path = Path(name_or_path)
+    if (path / checkpoint.CONFIG).is_file():
+        return path
+    known = shipped()
+    if name_or_path in known:
+        return known[name_or_path]
+    what = "a directory without a model" if path.is_dir() else "no such model"
+    raise NotFoundError(
+        f"{what}: {name_or_path!r}",
+        expected=f"a model directory, or one of {', '.join(known) or 'no shipped models'}",
+    )
+
+
+def open_scorer(name_or_path: str, device: str = "cpu", name: str | None = None) -> LanguageModelScorer:
+    """The model as a scorer; its name is the directory's unless another is given."""
+    path = resolve(name_or_path)
+    return LanguageModelScorer(checkpoint.load(path, device), name or path.resolve().name)

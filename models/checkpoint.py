@@ -1,0 +1,181 @@
+"""A model on disk: ``config.json``, ``model.safetensors`` (bits packed), ``vocabulary.json``, ``card.json``.
+
+Written whole or not at all; read without executing anything, every tensor's shape and type checked.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.config import BinarySpec, DenseSpec, LanguageModelConfig, MatrixSpec, SlimSpec
+from models.language_model import LanguageModel
+from models.matrices.base import Matrix, take
+from models.matrices.binary import PackedBinaryMatrix
+from models.matrices.dense import DenseMatrix
+from models.matrices.slim import SlimMatrix
+from models.vocabulary import Vocabulary
+from nbest.errors import ModelFileError, NotFoundError
+from nbest.files import write_whole_directory
+from nbest.signature import sha256_hex
+
+FORMAT = "nbest-model/1"
+CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "card.json"
+
+
+class ModelCard(BaseModel):
+    """What a user should know about a model; perplexities carry how they were measured."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    description: str = ""
+    licence: str | None = None
+    attribution: list[str] = []
+    corpora: list[dict[str, Any]] = []
+    perplexity: dict[str, float] = {}
+    oov_rate: dict[str, float] = {}
+    training: dict[str, Any] = {}
+    limits: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in scoring form with all that belongs to it."""
+
+    path: Path
+    model: LanguageModel
+    vocabulary: Vocabulary
+    card: ModelCard
+    digest: str  # sha256:HEX over configuration, weights and vocabulary
+
+
+def save(path: str | os.PathLike[str], model: LanguageModel, vocabulary: Vocabulary, card: ModelCard) -> None:
+    """Write a model directory, whole or not at all."""
+    packed = model.packed()
+    tensors: dict[str, Tensor] = {}
+    for slot, matrix in packed.slots():
+        tensors |= {f"{slot}.{name}": tensor for name, tensor in matrix.stored().items()}
+    tensors |= {name: vector.detach() for name, vector in packed.vectors()}
+    document = {"format": FORMAT, **model.config.model_dump()}
+    with write_whole_directory(path) as fresh:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, fresh / WEIGHTS)
+        (fresh / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (fresh / VOCABULARY).write_text(vocabulary.to_json() + "\n", encoding="utf-8")
+        (fresh / CARD).write_text(
+            json.dumps(card.model_dump(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
+    """The model of a directory; raises NotFoundError or ModelFileError naming the file."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise NotFoundError("no such model directory", where=str(folder))
+    contents = {name: _read(folder / name) for name in (CONFIG, WEIGHTS, VOCABULARY, CARD)}
+    config = read_config(folder)
+    vocabulary = Vocabulary.from_json(contents[VOCABULARY].decode(), str(folder / VOCABULARY))
+    if len(vocabulary) != config.vocabulary_size:
+        raise ModelFileError(
+            "vocabulary and configuration disagree",
+            where=str(folder),
+            expected=f"{config.vocabulary_size} words",
+            got=str(len(vocabulary)),
+        )
+    try:
+        card = ModelCard.model_validate_json(contents[CARD])
+    except ValidationError as error:
+        raise ModelFileError(
+            f"not a model card ({error.errors()[0]['msg']})", where=str(folder / CARD)
+        ) from None
+    model = _build(config, _read_tensors(contents[WEIGHTS], str(folder / WEIGHTS)), str(folder / WEIGHTS))
+    digest = sha256_hex(contents[CONFIG], contents[WEIGHTS], contents[VOCABULARY])
+    return Checkpoint(folder, model.to(device), vocabulary, card, f"sha256:{digest}")
+
+
+def read_config(folder: Path) -> LanguageModelConfig:
+    """The configuration of a model directory; raises ModelFileError."""
+    where = str(folder / CONFIG)
+    try:
+        document = json.loads(_read(folder / CONFIG).decode())
+        kind = document.pop("format", None)
+    except (ValueError, AttributeError) as error:
+        raise ModelFileError(f"not a JSON object ({error})", where=where) from None
+    if kind != FORMAT:
+        raise ModelFileError("not a model configuration", where=where, expected=FORMAT, got=repr(kind))
+    try:
+        return LanguageModelConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "/".join(str(part) for part in first["loc"])
+        raise ModelFileError(f"/{place}: {first['msg']}", where=where) from None
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ModelFileError("model file is missing", where=str(path))
+    return path.read_bytes()
+
+
+def _read_tensors(content: bytes, where: str) -> dict[str, Tensor]:
+    try:
+        return load_tensors(content)
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"corrupt or truncated ({error})", where=where) from None
+
+
+def _build(config: LanguageModelConfig, tensors: Mapping[str, Tensor], where: str) -> LanguageModel:
+    used: set[str] = set()
+
+    def of_slot(slot: str) -> dict[str, Tensor]:
+        prefix = f"{slot}."
+        found = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        used.update(found)
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+    def make(slot: str, spec: MatrixSpec, out_features: int, in_features: int) -> Matrix:
+        try:
+            return _stored_matrix(spec, of_slot(slot), out_features, in_features)
+        except ModelFileError as error:
+            raise ModelFileError(f"{slot}: {error}", where=where) from None
+
+    model = LanguageModel(config, make).eval()
+    vectors: dict[str, Tensor] = {}
+    for name, vector in model.vectors():
+        try:
+            vectors[name] = take(tensors, name, tuple(vector.shape), torch.float32)
+        except ModelFileError as error:
+            raise ModelFileError(str(error), where=where) from None
+    unknown = sorted(set(tensors) - used - set(vectors))
+    if unknown:
+        raise ModelFileError("tensors that the configuration has no place for", where=where, got=str(unknown))
+    model.set_vectors(vectors)
+    return model
+
+
+def _stored_matrix(
+    spec: MatrixSpec, tensors: Mapping[str, Tensor], out_features: int, in_features: int
+) -> Matrix:
+    match spec:
+        case DenseSpec():
+            return DenseMatrix.from_stored(tensors, out_features, in_features)
+        case BinarySpec():
+            return PackedBinaryMatrix.from_stored(tensors, out_features, in_features)
+        case SlimSpec():
+            return SlimMatrix.from_stored(
+                tensors,
+                out_features,
+                in_features,
+                parts=spec.parts,
+                sub_vectors=spec.sub_vectors,
+                by_position=spec.by_position,
+            )

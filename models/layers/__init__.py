@@ -1,0 +1,1 @@
+"""Layers over matrices; none knows how a matrix is stored."""

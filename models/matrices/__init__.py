@@ -1,0 +1,1 @@
+"""Ways to store one matrix of a language model."""

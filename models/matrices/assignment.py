@@ -1,0 +1,55 @@
+"""Which sub-vector stands where: the (V, K) codes of a slim matrix, balanced and fixed before training.
+
+Source: Li et al., "Slim Embedding Layers for Recurrent Neural Language Models". Codes are stored with the
+model, bit-packed: no library's shuffle is trusted to stay the same.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def balanced_pool(vocabulary_size: int, parts: int, sub_vectors: int, seed: int) -> NDArray[np.int32]:
+    """(V, K) codes in [0, M): K*V/M copies of each code, shuffled (Fisher-Yates).
+
+    Where M does not divide K*V, the first K*V mod M codes have one copy more.
+    """
+    codes = np.arange(vocabulary_size * parts, dtype=np.int32) % np.int32(sub_vectors)
+    np.random.default_rng(seed).shuffle(codes)
+    return codes.reshape(vocabulary_size, parts)
+
+
+def balanced_by_position(vocabulary_size: int, parts: int, sub_vectors: int, seed: int) -> NDArray[np.int32]:
+    """(V, K) codes; position k draws from its own M/K ids [k*M/K, (k+1)*M/K), one shuffle per position."""
+    each = sub_vectors // parts
+    random = np.random.default_rng(seed)
+    codes = np.empty((vocabulary_size, parts), dtype=np.int32)
+    for position in range(parts):
+        own = np.arange(vocabulary_size, dtype=np.int32) % np.int32(each)
+        random.shuffle(own)
+        codes[:, position] = own + position * each
+    return codes
+
+
+def duplicate_codes(codes: NDArray[np.int32]) -> int:
+    """How many words share all their codes with an earlier word, and so cannot be told from it."""
+    return len(codes) - len(np.unique(codes, axis=0))
+
+
+def bits_per_code(values: int) -> int:
+    """Bits that hold one of `values` different codes."""
+    return max(1, (values - 1).bit_length())
+
+
+def pack_codes(codes: NDArray[np.int32], values: int) -> NDArray[np.uint8]:
+    """Codes in [0, values) flat, `bits_per_code` bits each, most significant first."""
+    bits = bits_per_code(values)
+    shifts = np.arange(bits - 1, -1, -1, dtype=np.int32)
+    return np.packbits(((codes.reshape(-1, 1) >> shifts) & 1).astype(np.uint8).reshape(-1))
+
+
+def unpack_codes(packed: NDArray[np.uint8], count: int, values: int) -> NDArray[np.int32]:
+    """(count,) codes that `pack_codes` packed."""
+    bits = bits_per_code(values)
+    flat = np.unpackbits(packed, count=count * bits).reshape(count, bits)
+    weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.int32)
+    return (flat.astype(np.int32) @ weights).astype(np.int32)

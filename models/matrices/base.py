@@ -1,0 +1,140 @@
+"""One logical (out, in) matrix: the unit every language model here is made of.
+
+What differs between the systems is only how a matrix is stored, so each way of storing is one class.
+A matrix has a form for training (differentiable) and, from `packed`, a form for scoring whose resident
+bytes are close to those on disk.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nbest.errors import ModelFileError
+
+_no_materialize: ContextVar[bool] = ContextVar("no_materialize", default=False)
+
+
+@contextmanager
+def forbid_materialize() -> Iterator[None]:
+    """Within this block no matrix may be expanded to its dense form: RuntimeError instead."""
+    token = _no_materialize.set(True)
+    try:
+        yield
+    finally:
+        _no_materialize.reset(token)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a stored matrix is.
+
+    parameters   trained numbers (bits count as one each)
+    paper_bytes  bytes as the papers count them: no scales, headers, or mapping tables
+    extra_bytes  what the file holds beside them: scales, codes
+    resident     bytes in memory while scoring
+    """
+
+    parameters: int
+    paper_bytes: float
+    extra_bytes: float
+    resident: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a matrix makes of a batch of inputs once, before any of its outputs is asked for.
+
+    values    x itself (N, in), or partial dot products (M, N)
+    """
+
+    values: Tensor
+
+
+class Matrix(nn.Module, ABC):
+    """A logical (out_features, in_features) matrix."""
+
+    def __init__(self, out_features: int, in_features: int) -> None:
+        super().__init__()
+        self.out_features = out_features
+        self.in_features = in_features
+
+    @abstractmethod
+    def prepare(self, x: Tensor) -> Prepared:
+        """Work done once for inputs x (N, in)."""
+
+    @abstractmethod
+    def logits(self, prepared: Prepared, rows: slice) -> Tensor:
+        """(N, |rows|) products of the inputs with these rows."""
+
+    @abstractmethod
+    def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
+        """(P,) products of input `positions[p]` with row `ids[p]`; both (P,) int64."""
+
+    @abstractmethod
+    def rows(self, ids: Tensor) -> Tensor:
+        """(*ids.shape, in) rows; differentiable in training form."""
+
+    @abstractmethod
+    def _dense(self) -> Tensor:
+        """The (out, in) matrix, for `materialize`."""
+
+    @abstractmethod
+    def size(self) -> Size:
+        """Parameters and bytes."""
+
+    @abstractmethod
+    def stored(self) -> dict[str, Tensor]:
+        """The tensors that go to disk, by short name."""
+
+    @abstractmethod
+    def packed(self) -> "Matrix":
+        """The form for scoring."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., out) products of x (..., in) with every row."""
+        flat = x.reshape(-1, self.in_features)
+        product = self.logits(self.prepare(flat), slice(0, self.out_features))
+        return product.reshape(*x.shape[:-1], self.out_features)
+
+    def weight_for_training(self) -> Tensor | None:
+        """The (out, in) matrix as autograd sees it, where training holds one anyway; else None."""
+        return None
+
+    def materialize(self) -> Tensor:
+        """The dense (out, in) matrix: the reference for tests, never for scoring."""
+        if _no_materialize.get():
+            raise RuntimeError(f"{type(self).__name__} must not be expanded while scoring")
+        return self._dense()
+
+    def after_step(self) -> None:
+        """Called after each optimiser step: clamp, re-apply a mask."""
+
+
+def product_of_rows(matrix: Matrix, x: Tensor, positions: Tensor, ids: Tensor, block: int = 4096) -> Tensor:
+    """(P,) products by gathering rows, `block` pairs at a time: bounded memory."""
+    out = x.new_empty(len(ids))
+    for start in range(0, len(ids), block):
+        part = slice(start, start + block)
+        out[part] = torch.linalg.vecdot(x.index_select(0, positions[part]), matrix.rows(ids[part]))
+    return out
+
+
+def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Tensor `name` of a stored matrix, its shape and type checked; raises ModelFileError."""
+    if name not in tensors:
+        raise ModelFileError(f"tensor {name!r} is missing")
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+        raise ModelFileError(
+            f"tensor {name!r} does not fit the configuration",
+            expected=f"{shape} {dtype}",
+            got=f"{tuple(tensor.shape)} {tensor.dtype}",
+        )
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise ModelFileError(f"tensor {name!r} holds numbers that are not finite")
+    return tensor

@@ -1,0 +1,163 @@
+"""A matrix of one bit a number: trained through a straight-through estimator, stored and scored packed.
+
+Source: Liu, Cao and Yu, "Binarized LSTM Language Model", Eqs. 6-8, Algorithms 1 and 2.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional
+
+from models.matrices.base import Matrix, Prepared, Size, product_of_rows, take
+
+UNPACK_BYTES = 4 * 1024 * 1024  # a tile of rows unpacked at a time; stays near the L2 cache
+
+
+class _Binarize(torch.autograd.Function):
+    """+scale where w > 0, else -scale (Eqs. 6 and 8: sign(0) = -1); the gradient passes straight (Eq. 7)."""
+
+    @staticmethod
+    def forward(_ctx: FunctionCtx, weight: Tensor, scale: float) -> Tensor:
+        return torch.where(weight > 0, scale, -scale)
+
+    @staticmethod
+    def backward(_ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+def binarize(weight: Tensor, scale: float) -> Tensor:
+    """+scale where weight > 0, else -scale; identity gradient."""
+    return cast("Tensor", _Binarize.apply(weight, scale))  # type: ignore[no-untyped-call]
+
+
+class BinaryMatrix(Matrix):
+    """Training form: float weights whose signs are the matrix.
+
+    scale  the two values are +scale and -scale; sqrt(1/H) in the paper (Eq. 8)
+    clamp  float weights are kept within [-clamp, clamp] after each step (Algorithm 2, line 6)
+    """
+
+    def __init__(self, out_features: int, in_features: int, *, scale: float, clamp: float = 1.0) -> None:
+        super().__init__(out_features, in_features)
+        self.scale = scale
+        self.clamp = clamp
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).normal_(0, scale))
+
+    def weight_for_training(self) -> Tensor:
+        """(out, in) of +scale and -scale."""
+        return binarize(self.weight, self.scale)
+
+    def prepare(self, x: Tensor) -> Prepared:
+        """x itself."""
+        return Prepared(x)
+
+    def logits(self, prepared: Prepared, rows: slice) -> Tensor:
+        """(N, |rows|)."""
+        return functional.linear(prepared.values, binarize(self.weight[rows], self.scale))
+
+    def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
+        """(P,)."""
+        return product_of_rows(self, prepared.values, positions, ids)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """(..., in)."""
+        return binarize(functional.embedding(ids, self.weight), self.scale)
+
+    def _dense(self) -> Tensor:
+        return binarize(self.weight.detach(), self.scale)
+
+    def after_step(self) -> None:
+        """Clamp (Algorithm 2, line 6)."""
+        with torch.no_grad():
+            self.weight.clamp_(-self.clamp, self.clamp)
+
+    def size(self) -> Size:
+        """As its packed form."""
+        return self.packed().size()
+
+    def stored(self) -> dict[str, Tensor]:
+        """As its packed form."""
+        return self.packed().stored()
+
+    def packed(self) -> "PackedBinaryMatrix":
+        """One bit a number."""
+        bits = (self.weight.detach() > 0).cpu().numpy()
+        return PackedBinaryMatrix(self.out_features, self.in_features, np.packbits(bits, axis=1), self.scale)
+
+
+class PackedBinaryMatrix(Matrix):
+    """Scoring form: (out, ceil(in/8)) bytes, one bit a number; rows are unpacked a tile at a time."""
+
+    bytes_: Tensor
+    table: Tensor
+
+    def __init__(self, out_features: int, in_features: int, rows: np.ndarray, scale: float) -> None:
+        super().__init__(out_features, in_features)
+        self.scale = scale
+        self.register_buffer("bytes_", torch.from_numpy(np.ascontiguousarray(rows)))
+        bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
+        self.register_buffer("table", torch.from_numpy((2 * bits - 1) * np.float32(scale)))  # (256, 8)
+        self.tile_rows = max(1, UNPACK_BYTES // (4 * max(1, in_features)))
+
+    def _unpack(self, packed: Tensor) -> Tensor:
+        """(R, in) of +scale and -scale from (R, ceil(in/8)) bytes."""
+        values = functional.embedding(packed.int(), self.table)  # (R, bytes, 8)
+        return values.flatten(1)[:, : self.in_features]
+
+    def prepare(self, x: Tensor) -> Prepared:
+        """x itself."""
+        return Prepared(x)
+
+    def logits(self, prepared: Prepared, rows: slice) -> Tensor:
+        """(N, |rows|); one tile of rows is unpacked, multiplied and thrown away at a time."""
+        start, stop, _ = rows.indices(self.out_features)
+        x = prepared.values
+        if stop - start <= self.tile_rows:
+            return x @ self._unpack(self.bytes_[start:stop]).t()
+        out = x.new_empty(len(x), stop - start)
+        for tile in range(start, stop, self.tile_rows):
+            end = min(stop, tile + self.tile_rows)
+            out[:, tile - start : end - start] = x @ self._unpack(self.bytes_[tile:end]).t()
+        return out
+
+    def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
+        """(P,)."""
+        return product_of_rows(self, prepared.values, positions, ids)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """(..., in)."""
+        flat = self._unpack(self.bytes_.index_select(0, ids.flatten()))
+        return flat.reshape(*ids.shape, self.in_features)
+
+    def _dense(self) -> Tensor:
+        return self._unpack(self.bytes_)
+
+    def size(self) -> Size:
+        """An eighth of a byte a number; the scale is extra; memory rows end at a byte."""
+        count = self.out_features * self.in_features
+        return Size(count, count / 8, 4, self.bytes_.numel() + self.table.numel() * 4)
+
+    def stored(self) -> dict[str, Tensor]:
+        """``bits``: all numbers flat, eight a byte, most significant first; ``scale``."""
+        bits = np.unpackbits(self.bytes_.cpu().numpy(), axis=1, count=self.in_features)
+        flat = np.packbits(bits.reshape(-1))
+        return {"bits": torch.from_numpy(flat), "scale": torch.tensor(self.scale, dtype=torch.float32)}
+
+    def packed(self) -> "PackedBinaryMatrix":
+        """Itself."""
+        return self
+
+    @classmethod
+    def from_stored(
+        cls, tensors: Mapping[str, Tensor], out_features: int, in_features: int
+    ) -> "PackedBinaryMatrix":
+        """The matrix of a file."""
+        count = out_features * in_features
+        flat = take(tensors, "bits", ((count + 7) // 8,), torch.uint8).numpy()
+        scale = float(take(tensors, "scale", (), torch.float32))
+        bits = np.unpackbits(flat, count=count).reshape(out_features, in_features)
+        return cls(out_features, in_features, np.packbits(bits, axis=1), scale)

@@ -1,0 +1,1 @@
+"""Exact scores of many hypotheses in bounded memory."""

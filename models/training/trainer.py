@@ -1,0 +1,375 @@
+"""Trains a model and can be killed at any moment: a run taken up again walks the very same path.
+
+The run's folder ``OUT.training`` holds the last saved state, the best weights so far and a log; it stays
+until the model is written.
+"""
+
+import csv
+import ctypes
+import io
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from models import checkpoint
+from models.architectures import architecture
+from models.language_model import Dropout, LanguageModel
+from models.layers.lstm import State
+from models.training.corpus import Batch, Corpus, sentence_batches, stream_batches
+from models.training.evaluation import perplexity, tensors
+from models.training.losses import ChunkedCrossEntropy, SampledCrossEntropy
+from models.training.optimizers import (
+    cosine_rate,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+    set_rate,
+)
+from models.training.recipe import Recipe
+from models.vocabulary import build_vocabulary
+from nbest.errors import ConfigError, ModelFileError
+from nbest.files import read_lines, write_whole, write_whole_directory
+from nbest.signature import sha256_file, signature
+
+Report = Callable[[str], None]
+_STATE, _TENSORS, _BEST = "state.json", "state.safetensors", "best"
+
+
+@dataclass
+class Progress:
+    """Where a run is; everything that is not a tensor."""
+
+    epoch: int = 0
+    batches_done: int = 0
+    epoch_nats: float = 0.0
+    epoch_tokens: int = 0
+    rate: float = 0.0
+    bad_epochs: int = 0
+    best: float = math.inf
+    seconds: float = 0.0
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Training and validation text."""
+
+    train: Path
+    valid: Path
+
+    def sha256(self) -> dict[str, str]:
+        """Digest of each file's bytes."""
+        return {"train": sha256_file(self.train), "valid": sha256_file(self.valid)}
+
+
+class Trainer:
+    """One training run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        texts: Texts,
+        out: Path,
+        *,
+        report: Report = lambda _line: None,
+        save_seconds: float = 120.0,
+        device: str = "cpu",
+        card: checkpoint.ModelCard | None = None,
+    ) -> None:
+        _keep_large_blocks()
+        self.recipe = recipe
+        self.out = out
+        self.report = report
+        self.save_seconds = save_seconds
+        self.folder = out.with_name(out.name + ".training")
+        self.card = card or checkpoint.ModelCard(name=out.name)
+        self.identity = {"recipe": recipe.model_dump(), "sha256": texts.sha256()}
+        report(f"reading {texts.train}")
+        self.vocabulary = build_vocabulary(
+            _lines(texts.train),
+            max_size=recipe.vocabulary_size,
+            min_count=recipe.min_count,
+            lowercase=recipe.lowercase,
+            unseen_types=recipe.unseen_types,
+        )
+        self.train_corpus = Corpus.from_lines(self.vocabulary, _lines(texts.train))
+        self.valid_corpus = Corpus.from_lines(self.vocabulary, _lines(texts.valid))
+        torch.manual_seed(recipe.seed)
+        config = architecture(
+            recipe.system, len(self.vocabulary), recipe.hidden_size, recipe.layers, **recipe.options
+        )
+        self.model = LanguageModel(config).to(device)
+        self.optimizer = make_optimizer(recipe, self.model.parameters())
+        self.loss = self._make_loss()
+        self.dropout = Dropout(recipe.input_dropout, recipe.dropout)
+        self.progress = Progress(rate=recipe.learning_rate)
+        self.state = self.model.start_state(1)
+        report(
+            f"{recipe.system}: {len(self.vocabulary)} words, hidden size {recipe.hidden_size}, "
+            f"{self.train_corpus.sentences} sentences, {self.train_corpus.predictions} tokens an epoch"
+        )
+
+    def _make_loss(self) -> "ChunkedCrossEntropy | SampledCrossEntropy":
+        if self.recipe.loss == "full":
+            return ChunkedCrossEntropy(self.model, low_precision=self.recipe.precision == "bf16")
+        counts = np.bincount(self.train_corpus.tokens, minlength=len(self.vocabulary)).astype(np.float64)
+        counts[self.vocabulary.end_id] = self.train_corpus.sentences
+        return SampledCrossEntropy(self.model, counts, self.recipe.samples)
+
+    def run(self) -> None:
+        """Train to the end, from the last saved state where there is one, and write the model."""
+        self._resume()
+        while self.progress.epoch < self.recipe.epochs and self._rate_is_worth_it():
+            self._epoch()
+        self._finish()
+
+    def _rate_is_worth_it(self) -> bool:
+        least = self.recipe.minimum_rate * self.recipe.learning_rate
+        return self.recipe.schedule == "cosine" or self.progress.rate >= least
+
+    def _batches(self) -> Iterator[Batch]:
+        recipe = self.recipe
+        random = np.random.default_rng([recipe.seed, self.progress.epoch])
+        if recipe.state == "sentence":
+            return sentence_batches(
+                self.train_corpus,
+                self.vocabulary,
+                tokens_per_batch=recipe.tokens_per_batch,
+                longest=recipe.longest,
+                random=random,
+            )
+        return stream_batches(
+            self.train_corpus, self.vocabulary, columns=recipe.columns, steps=recipe.steps, random=random
+        )
+
+    def _epoch(self) -> None:
+        progress = self.progress
+        clock = last_save = last_report = time.monotonic()
+        tokens_then = progress.epoch_tokens
+        for batch in islice(self._batches(), progress.batches_done, None):
+            nats, count = self._step(batch)
+            progress.epoch_nats += nats
+            progress.epoch_tokens += count
+            progress.batches_done += 1
+            now = time.monotonic()
+            progress.seconds += now - clock
+            clock = now
+            if now - last_report >= 10:
+                speed = (progress.epoch_tokens - tokens_then) / (now - last_report)
+                self._report_progress(speed)
+                last_report, tokens_then = now, progress.epoch_tokens
+            if now - last_save >= self.save_seconds:
+                self._save()
+                last_save = clock = time.monotonic()
+        self._end_epoch()
+
+    def _step(self, batch: Batch) -> tuple[float, int]:
+        """One optimiser step: (nats, tokens)."""
+        recipe, model = self.recipe, self.model
+        if recipe.schedule == "cosine":
+            done = self.progress.epoch + self.progress.epoch_tokens / self.train_corpus.predictions
+            self.progress.rate = cosine_rate(recipe.learning_rate, done / recipe.epochs)
+        set_rate(self.optimizer, self.progress.rate)
+        model.train()
+        inputs, targets, mask = tensors(batch, model.device)
+        state = model.start_state(inputs.shape[1]) if batch.fresh else self.state
+        self.optimizer.zero_grad(set_to_none=False)
+        hidden, after = model(inputs, state, self.dropout)
+        flat, wanted = hidden[mask], targets[mask]
+        nats, gradient = self.loss.backward(flat, wanted, 1 / len(wanted))
+        self._check_finite(nats)
+        flat.backward(gradient)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        self.optimizer.step()
+        model.after_step()
+        self.state = State(after.hidden.detach(), after.cell.detach())
+        return nats, len(wanted)
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            rate = f"learning rate {self.progress.rate}"
+            raise ConfigError("training diverged: the loss is not finite", got=rate)
+
+    def _report_progress(self, words_per_second: float) -> None:
+        progress = self.progress
+        share = progress.epoch_tokens / self.train_corpus.predictions
+        left = (self.recipe.epochs - progress.epoch - share) * self.train_corpus.predictions
+        self.report(
+            f"epoch {progress.epoch + 1}/{self.recipe.epochs} {share:4.0%}  "
+            f"training {self._measure()} {math.exp(progress.epoch_nats / progress.epoch_tokens):.2f}  "
+            f"{words_per_second:.0f} words/s  rate {progress.rate:.3g}  "
+            f"at most {left / max(words_per_second, 1e-9) / 60:.0f} min left"
+        )
+
+    def _end_epoch(self) -> None:
+        progress = self.progress
+        begun = time.monotonic()
+        valid = perplexity(self.model, self.vocabulary, self.valid_corpus, self.recipe.state).value
+        self._check_finite(valid)
+        better = valid < progress.best
+        progress.log.append(
+            {
+                "epoch": progress.epoch + 1,
+                "rate": progress.rate,
+                f"training_{self._measure()}".replace(" ", "_"): math.exp(
+                    progress.epoch_nats / max(1, progress.epoch_tokens)
+                ),
+                "validation_perplexity": valid,
+                "words_per_second": progress.epoch_tokens / max(progress.seconds - self._logged(), 1e-9),
+                "seconds": progress.seconds,
+            }
+        )
+        self.report(
+            f"epoch {progress.epoch + 1}: validation perplexity {valid:.2f}"
+            f"{' (best)' if better else ''}  [{time.monotonic() - begun:.0f} s]"
+        )
+        if better:
+            progress.best = valid
+            progress.bad_epochs = 0
+            best = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
+            with write_whole(self._made_folder() / f"{_BEST}.safetensors") as stream:
+                stream.write(_bytes_of(best))
+        else:
+            progress.bad_epochs += 1
+            if self.recipe.schedule == "halve" and progress.bad_epochs >= self.recipe.patience:
+                progress.rate /= 2
+                progress.bad_epochs = 0
+        progress.epoch += 1
+        progress.batches_done = progress.epoch_tokens = 0
+        progress.epoch_nats = 0.0
+        self._save()
+
+    def _measure(self) -> str:
+        """What exp(mean training loss) is; over sampled words it is no perplexity."""
+        return "perplexity" if self.recipe.loss == "full" else "sampled perplexity"
+
+    def _logged(self) -> float:
+        log = self.progress.log
+        return float(log[-1]["seconds"]) if log else 0.0
+
+    def _made_folder(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder
+
+    def _save(self) -> None:
+        held: dict[str, Tensor] = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        held |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
+        held |= {"random": torch.get_rng_state(), "hidden": self.state.hidden, "cell": self.state.cell}
+        if isinstance(self.loss, SampledCrossEntropy):
+            held["noise"] = self.loss.random_state()
+        progress = asdict(self.progress)
+        progress["best"] = None if math.isinf(self.progress.best) else self.progress.best
+        with write_whole_directory(self._made_folder() / "last") as fresh:
+            (fresh / _TENSORS).write_bytes(_bytes_of(held))
+            (fresh / _STATE).write_text(json.dumps({**self.identity, "progress": progress}), encoding="utf-8")
+        self._write_log(self.folder / "log.csv")
+
+    def _write_log(self, path: Path) -> None:
+        text = io.StringIO()
+        names = list(self.progress.log[0]) if self.progress.log else ["epoch"]
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows(self.progress.log)
+        with write_whole(path) as stream:
+            stream.write(text.getvalue().encode())
+
+    def _resume(self) -> None:
+        last = self.folder / "last"
+        if not (last / _STATE).is_file():
+            return
+        document = json.loads((last / _STATE).read_text(encoding="utf-8"))
+        for part, mine in self.identity.items():
+            if document[part] != json.loads(json.dumps(mine)):
+                raise ConfigError(
+                    f"{self.folder} is a run with another {part}: remove it to start afresh, "
+                    "or give the options it was started with",
+                    expected=str(document[part]),
+                    got=str(mine),
+                )
+        try:
+            held = load_file(last / _TENSORS)
+        except SafetensorError as error:
+            raise ModelFileError(f"broken training state ({error})", where=str(last / _TENSORS)) from None
+        device = self.model.device
+
+        def part_of(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): t.to(device) for n, t in held.items() if n.startswith(prefix)}
+
+        self.model.load_state_dict(part_of("model."), strict=True)
+        load_optimizer_tensors(self.optimizer, part_of("optimizer."))
+        torch.set_rng_state(held["random"])
+        if isinstance(self.loss, SampledCrossEntropy):
+            self.loss.set_random_state(held["noise"])
+        self.state = State(held["hidden"].to(device), held["cell"].to(device))
+        values = document["progress"]
+        values["best"] = math.inf if values["best"] is None else values["best"]
+        self.progress = Progress(**values)
+        self.report(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batches_done + 1}")
+
+    def _finish(self) -> None:
+        """Both perplexities of the best weights into the card; the model to disk; the run's folder away."""
+        self.model.load_state_dict(load_file(self.folder / f"{_BEST}.safetensors"), strict=True)
+        sentence = perplexity(self.model, self.vocabulary, self.valid_corpus, "sentence")
+        stream = perplexity(self.model, self.vocabulary, self.valid_corpus, "stream")
+        card = self.card.model_copy(
+            update={
+                "perplexity": self.card.perplexity
+                | {
+                    "validation, sentence state": sentence.value,
+                    "validation, stream state": stream.value,
+                    "validation, sentence state, OOV spread": sentence.oov_spread,
+                },
+                "oov_rate": self.card.oov_rate | {"validation": sentence.oov / sentence.predictions},
+                "corpora": self.card.corpora
+                or [{"part": part, "sha256": digest} for part, digest in self.identity["sha256"].items()],
+                "training": {
+                    "recipe": self.identity["recipe"],
+                    "sentences": self.train_corpus.sentences,
+                    "tokens_per_epoch": self.train_corpus.predictions,
+                    "epochs": self.progress.epoch,
+                    "hours": round(self.progress.seconds / 3600, 2),
+                    "signature": signature({"torch": torch.__version__, "threads": torch.get_num_threads()}),
+                },
+            }
+        )
+        checkpoint.save(self.out, self.model, self.vocabulary, card)
+        self._write_log(self.out / "log.csv")
+        shutil.rmtree(self.folder)
+        self.report(
+            f"{self.out}: validation perplexity {sentence.value:.2f} (sentence), {stream.value:.2f} (stream)"
+        )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    return (line for _, line in read_lines(path))
+
+
+def _bytes_of(held: dict[str, Tensor]) -> bytes:
+
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in held.items()})
+
+
+def _keep_large_blocks() -> None:
+    """Tell glibc to keep freed memory: giving large blocks back costs training 1.4x in page faults."""
+    if os.name != "posix":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 1 << 30)

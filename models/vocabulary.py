@@ -1,0 +1,162 @@
+"""Words and their ids, with ``<s>``, ``</s>`` and ``<unk>``, and what an unknown word costs."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbest.errors import ConfigError, ModelFileError
+
+UNKNOWN = "<unk>"
+START = "<s>"
+END = "</s>"
+SPECIAL = (END, UNKNOWN, START)  # ids 0, 1, 2
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a line: split on ASCII space only (no-break spaces stand inside tokens)."""
+    return [word for word in text.split(" ") if word]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """V types with their ids.
+
+    words         V strings in id order; the first three are ``</s>``, ``<unk>``, ``<s>``
+    unseen_types  how many types share the probability of ``<unk>`` (training types that were mapped to it)
+    lowercase     whether texts are lower-cased before the look-up
+    """
+
+    words: tuple[str, ...]
+    unseen_types: int = 1
+    lowercase: bool = False
+    ids: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.words[: len(SPECIAL)] != SPECIAL:
+            raise ConfigError(
+                "vocabulary without its special words",
+                expected=f"{SPECIAL} first",
+                got=str(self.words[: len(SPECIAL)]),
+            )
+        object.__setattr__(self, "ids", {word: number for number, word in enumerate(self.words)})
+        if len(self.ids) != len(self.words):
+            twice = [word for word, count in Counter(self.words).items() if count > 1]
+            raise ConfigError(f"vocabulary holds {len(twice)} words twice, {twice[0]!r} among them")
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def end_id(self) -> int:
+        """Id of ``</s>``."""
+        return 0
+
+    @property
+    def unknown_id(self) -> int:
+        """Id of ``<unk>``."""
+        return 1
+
+    @property
+    def start_id(self) -> int:
+        """Id of ``<s>``: only ever an input."""
+        return 2
+
+    @property
+    def nat_oov_charge(self) -> float:
+        """What is added to ln P(<unk>) for one out-of-vocabulary word: -ln(unseen types).
+
+        ``<unk>`` stands for many types, so its probability is spread evenly over them; without that, a
+        frequent ``<unk>`` would reward hypotheses for their unknown words.
+        """
+        return -math.log(self.unseen_types)
+
+    def encode(self, text: str) -> tuple[list[int], int]:
+        """(ids of the words of `text`, number of them that are out of vocabulary).
+
+        A literal ``<unk>`` is out of vocabulary as any unknown word, and so are ``<s>`` and ``</s>``.
+        """
+        words = words_of(text.lower() if self.lowercase else text)
+        found = [self.ids.get(word, 1) for word in words]
+        ids = [number if number >= len(SPECIAL) else 1 for number in found]
+        return ids, sum(number == 1 for number in ids)
+
+    def encode_corpus(self, lines: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """(token ids of all lines one after the other, offsets (lines+1,)); ``</s>`` not included."""
+        tokens: list[NDArray[np.int32]] = []
+        lengths = [0]
+        for line in lines:
+            ids, _ = self.encode(line)
+            tokens.append(np.asarray(ids, dtype=np.int32))
+            lengths.append(len(ids))
+        flat = np.concatenate(tokens) if tokens else np.zeros(0, dtype=np.int32)
+        return flat, np.cumsum(np.asarray(lengths, dtype=np.int64))
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(
+            {"unseen_types": self.unseen_types, "lowercase": self.lowercase, "words": self.words},
+            ensure_ascii=False,
+            indent=None,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "Vocabulary":
+        """The vocabulary written by `to_json`; raises ModelFileError."""
+        try:
+            document = json.loads(text)
+            words = document["words"]
+            unseen_types = document["unseen_types"]
+            lowercase = document["lowercase"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(f"not a vocabulary ({error!r})", where=where) from None
+        if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+            raise ModelFileError("not a vocabulary", where=where, expected="a list of strings at /words")
+        if not (isinstance(unseen_types, int) and unseen_types >= 1 and isinstance(lowercase, bool)):
+            raise ModelFileError(
+                "not a vocabulary",
+                where=where,
+                expected="/unseen_types a number from 1 up, /lowercase true or false",
+                got=f"{unseen_types!r}, {lowercase!r}",
+            )
+        try:
+            return cls(tuple(words), unseen_types, lowercase)
+        except ConfigError as error:
+            raise ModelFileError(str(error), where=where) from None
+
+
+def build_vocabulary(
+    lines: Iterable[str],
+    *,
+    max_size: int | None = None,
+    min_count: int = 1,
+    lowercase: bool = False,
+    unseen_types: int | None = None,
+) -> Vocabulary:
+    """The types of `lines`, most frequent first, ties in code-point order.
+
+    `max_size` counts the special words; types seen less than `min_count` times are left out.
+    `unseen_types` is, unless given, the number of types left out; where none is left out (text that
+    brings its own ``<unk>``), the number of types seen once, an estimate of how many more there are
+    (Good-Turing). Raises ConfigError where no word is left.
+    """
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(words_of(line.lower() if lowercase else line))
+    for special in SPECIAL:
+        counts.pop(special, None)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kept = [word for word, count in ordered if count >= min_count]
+    if max_size is not None:
+        kept = kept[: max(0, max_size - len(SPECIAL))]
+    if not kept:
+        raise ConfigError("no word left for the vocabulary", got=f"{len(counts)} types in the training text")
+    if unseen_types is None:
+        dropped = len(counts) - len(kept)
+        unseen_types = max(1, dropped or sum(count == 1 for count in counts.values()))
+    return Vocabulary((*SPECIAL, *kept), unseen_types, lowercase)

@@ -1,0 +1,170 @@
+"""Every matrix against its dense form: products, look-ups, gradients, what is stored."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.matrices.base import Matrix, forbid_materialize
+from models.matrices.binary import BinaryMatrix, PackedBinaryMatrix, binarize
+from models.matrices.dense import DenseMatrix
+from models.matrices.slim import SlimMatrix
+from nbest.errors import ConfigError, ModelFileError
+
+V, H = 53, 20  # neither fills whole bytes
+
+
+def _slim(by_position: bool) -> SlimMatrix:
+    return SlimMatrix(V, H, parts=5, sub_vectors=35, by_position=by_position)
+
+
+MAKERS: dict[str, Callable[[], Matrix]] = {
+    "dense": lambda: DenseMatrix(V, H),
+    "binary": lambda: BinaryMatrix(V, H, scale=H**-0.5),
+    "packed binary": lambda: BinaryMatrix(V, H, scale=H**-0.5).packed(),
+    "slim by position": lambda: _slim(True),
+    "slim pool": lambda: _slim(False),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def matrix(request: pytest.FixtureRequest) -> Matrix:
+    torch.manual_seed(1)
+    return MAKERS[request.param]()
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(6, H, generator=torch.Generator().manual_seed(2))
+
+
+def test_products_equal_the_dense_form(matrix: Matrix, x: Tensor) -> None:
+    wanted = x @ matrix.materialize().t()  # (6, V)
+    prepared = matrix.prepare(x)
+    torch.testing.assert_close(matrix.logits(prepared, slice(0, V)), wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(matrix.logits(prepared, slice(7, 31)), wanted[:, 7:31])
+    torch.testing.assert_close(matrix(x.reshape(2, 3, H)), wanted.reshape(2, 3, V))
+
+
+def test_chosen_products_equal_the_dense_form(matrix: Matrix, x: Tensor) -> None:
+    positions, ids = torch.tensor([0, 5, 5, 2, 1]), torch.tensor([52, 0, 17, 17, 3])
+    wanted = (x @ matrix.materialize().t())[positions, ids]
+    torch.testing.assert_close(matrix.pairs(matrix.prepare(x), positions, ids), wanted)
+    none = torch.zeros(0, dtype=torch.int64)
+    assert matrix.pairs(matrix.prepare(x), none, none).shape == (0,)
+
+
+def test_rows_equal_the_dense_form(matrix: Matrix) -> None:
+    ids = torch.tensor([[4, 4, 52], [0, 1, 2]])
+    torch.testing.assert_close(matrix.rows(ids), matrix.materialize()[ids])
+
+
+def test_packed_form_is_the_same_matrix(matrix: Matrix) -> None:
+    torch.testing.assert_close(matrix.packed().materialize(), matrix.materialize(), rtol=0, atol=0)
+
+
+def test_materialize_is_refused_while_scoring(matrix: Matrix) -> None:
+    with forbid_materialize(), pytest.raises(RuntimeError, match="must not be expanded while scoring"):
+        matrix.materialize()
+    assert matrix.materialize().shape == (V, H)
+
+
+def test_gradients_equal_those_of_the_dense_form(x: Tensor) -> None:
+    """By the sub-vectors of a slim matrix, through its own backward, against autograd on gathered rows."""
+    torch.manual_seed(1)
+    slim = _slim(True)
+    weight_of = torch.randn(6, V)
+    leaf = x.clone().requires_grad_()
+    (slim.logits(slim.prepare(leaf), slice(0, V)) * weight_of).sum().backward()
+    mine, by_x = slim.weight.grad.clone(), leaf.grad.clone()  # type: ignore[union-attr]
+    slim.weight.grad = None
+    leaf.grad = None
+    (leaf @ slim.rows(torch.arange(V)).t() * weight_of).sum().backward()
+    torch.testing.assert_close(mine, slim.weight.grad)
+    torch.testing.assert_close(by_x, leaf.grad)
+
+
+def test_binarize_is_minus_at_zero_and_passes_the_gradient() -> None:
+    """Eq. 6: +1 if w > 0, -1 otherwise; Eq. 7: dC/dW = dC/dW^b."""
+    weight = torch.tensor([0.3, 0.0, -0.0, -2.0], requires_grad=True)
+    result = binarize(weight, 0.5)
+    assert result.tolist() == [0.5, -0.5, -0.5, -0.5]
+    (result * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_binary_weights_are_clamped_after_a_step() -> None:
+    """Algorithm 2, line 6."""
+    matrix = BinaryMatrix(2, 2, scale=1.0, clamp=0.25)
+    matrix.weight.data = torch.tensor([[3.0, -3.0], [0.1, -0.1]])
+    matrix.after_step()
+    assert matrix.weight.tolist() == [[0.25, -0.25], [pytest.approx(0.1), pytest.approx(-0.1)]]
+
+
+def test_bits_on_disk() -> None:
+    """Golden bytes: rows run on across byte borders, most significant bit first, zeros at the end."""
+    matrix = BinaryMatrix(3, 3, scale=0.5)
+    matrix.weight.data = torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, 1.0], [0.0, 0.0, 2.0]])
+    stored = matrix.stored()
+    assert stored["bits"].tolist() == [0b10101100, 0b10000000]
+    assert float(stored["scale"]) == 0.5
+    again = PackedBinaryMatrix.from_stored(stored, 3, 3)
+    assert again.materialize().tolist() == [[0.5, -0.5, 0.5], [-0.5, 0.5, 0.5], [-0.5, -0.5, 0.5]]
+
+
+def test_binary_memory_is_close_to_disk() -> None:
+    """Row-padded bytes in memory within 1.2x of the flat bits on disk, from 500 columns up."""
+    size = BinaryMatrix(1000, 500, scale=1.0).packed().size()
+    assert size.paper_bytes == 1000 * 500 / 8
+    assert size.resident <= 1.2 * size.paper_bytes
+
+
+def test_tiles_do_not_change_the_product(x: Tensor) -> None:
+    packed = BinaryMatrix(V, H, scale=1.0).packed()
+    whole = packed.logits(packed.prepare(x), slice(0, V))
+    packed.tile_rows = 7
+    torch.testing.assert_close(packed.logits(packed.prepare(x), slice(0, V)), whole)
+
+
+def test_stored_slim_matrix_comes_back() -> None:
+    for by_position in (True, False):
+        matrix = _slim(by_position)
+        stored = matrix.stored()
+        again = SlimMatrix.from_stored(stored, V, H, parts=5, sub_vectors=35, by_position=by_position)
+        assert torch.equal(again.materialize(), matrix.materialize())
+        bits = 3 if by_position else 6  # 7 sub-vectors a position, 35 in the pool
+        assert len(stored["codes"]) == (V * 5 * bits + 7) // 8
+        assert stored["weight"].shape == (35, 4)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sub_vectors", "by_position", "message"),
+    [
+        (3, 30, True, "the number of parts does not divide the vector size; expected a divisor of 20; got 3"),
+        (5, 33, True, "does not fit the number of parts; expected a multiple of 5; got 33"),
+        (5, 4, False, "does not fit the number of parts; expected at least 5; got 4"),
+    ],
+)
+def test_slim_refuses_what_does_not_fit(
+    parts: int, sub_vectors: int, by_position: bool, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SlimMatrix(V, H, parts=parts, sub_vectors=sub_vectors, by_position=by_position)
+
+
+def test_wrong_tensors_are_refused() -> None:
+    with pytest.raises(ModelFileError, match="tensor 'weight' is missing"):
+        DenseMatrix.from_stored({}, 2, 3)
+    with pytest.raises(ModelFileError, match=r"expected \(2, 3\) torch.float32; got \(3, 2\) torch.float32"):
+        DenseMatrix.from_stored({"weight": torch.zeros(3, 2)}, 2, 3)
+    with pytest.raises(ModelFileError, match="not finite"):
+        DenseMatrix.from_stored({"weight": torch.full((2, 3), torch.nan)}, 2, 3)
+    codes = torch.from_numpy(np.full((V * 5 * 3 + 7) // 8, 255, dtype=np.uint8))
+    with pytest.raises(ModelFileError, match="a code is out of range; expected below 7; got 7"):
+        SlimMatrix.from_stored(
+            {"codes": codes, "weight": torch.zeros(35, 4)}, V, H, parts=5, sub_vectors=35, by_position=True
+        )

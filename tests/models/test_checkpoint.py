@@ -1,0 +1,127 @@
+"""A model on disk: comes back the same; anything wrong is named by file."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import checkpoint
+from models.checkpoint import Checkpoint, ModelCard
+from models.language_model import LanguageModel
+from models.vocabulary import Vocabulary
+from nbest.errors import ModelFileError, NotFoundError
+
+SYSTEMS = ("lstm", "belm", "bllm", "slim")
+Save = Callable[..., Checkpoint]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_comes_back_the_same(
+    tmp_path: Path, make_model: Callable[..., LanguageModel], vocabulary: Vocabulary, system: str, layers: int
+) -> None:
+    model = make_model(system, layers=layers)
+    checkpoint.save(tmp_path / "m", model, vocabulary, ModelCard(name="m", licence="CC0"))
+    loaded = checkpoint.load(tmp_path / "m")
+    assert loaded.vocabulary == vocabulary
+    assert loaded.card.licence == "CC0"
+    assert loaded.model.config == model.config
+    again = dict(loaded.model.slots())
+    for slot, matrix in model.slots():
+        assert torch.equal(again[slot].materialize(), matrix.materialize()), slot
+    vectors = dict(loaded.model.vectors())
+    for name, vector in model.vectors():
+        assert torch.equal(vectors[name], vector), name
+
+
+def test_equal_models_have_equal_bytes_and_digests(saved: Save, tmp_path: Path) -> None:
+    first = saved("bllm")
+    weights = (first.path / checkpoint.WEIGHTS).read_bytes()
+    shutil.rmtree(first.path)
+    second = saved("bllm")
+    assert (second.path / checkpoint.WEIGHTS).read_bytes() == weights
+    assert first.digest == second.digest
+    assert first.digest != saved("bllm", seed=4).digest
+
+
+def test_missing_model() -> None:
+    with pytest.raises(NotFoundError, match="nowhere: no such model directory"):
+        checkpoint.load("nowhere")
+
+
+@pytest.mark.parametrize(
+    "name", [checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.VOCABULARY, checkpoint.CARD]
+)
+def test_missing_file(saved: Save, name: str) -> None:
+    path = saved("slim").path
+    (path / name).unlink()
+    with pytest.raises(ModelFileError, match=rf"{name}: model file is missing"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 9, 200, 0.5, 0.999])
+def test_truncated_weights(saved: Save, keep: float) -> None:
+    weights = saved("belm").path / checkpoint.WEIGHTS
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    with pytest.raises(ModelFileError, match=r"model\.safetensors: corrupt or truncated"):
+        checkpoint.load(weights.parent)
+
+
+def _change_config(path: Path, **changes: object) -> None:
+    document = json.loads((path / checkpoint.CONFIG).read_text())
+    (path / checkpoint.CONFIG).write_text(json.dumps(document | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other/1"}, "not a model configuration; expected nbest-model/1; got 'other/1'"),
+        ({"hidden_size": 24}, "does not fit the configuration"),
+        ({"vocabulary_size": 78}, "expected 78 words; got 77"),
+        ({"hidden_size": -1}, "/hidden_size: Input should be greater than or equal to 1"),
+        ({"surprise": 1}, "/surprise: Extra inputs are not permitted"),
+        ({"output_bias": True}, "tensor 'output.bias' is missing"),
+        ({"gates": {"kind": "pickle"}}, "/gates: Input tag 'pickle'"),
+    ],
+)
+def test_configuration_that_does_not_fit(saved: Save, changes: dict[str, object], message: str) -> None:
+    path = saved("lstm").path
+    _change_config(path, **changes)
+    with pytest.raises(ModelFileError, match=message):
+        checkpoint.load(path)
+
+
+def test_tensors_without_a_place(saved: Save) -> None:
+    path = saved("belm").path
+    _change_config(path, embedding_linear=None)
+    with pytest.raises(ModelFileError, match=r"no place for; got \['embedding_linear.bias'"):
+        checkpoint.load(path)
+
+
+def test_broken_json(saved: Save) -> None:
+    path = saved("lstm").path
+    (path / checkpoint.CARD).write_text('{"name": 3}')
+    with pytest.raises(ModelFileError, match=r"card\.json: not a model card"):
+        checkpoint.load(path)
+    (path / checkpoint.CONFIG).write_bytes(b"\xff{")
+    with pytest.raises(ModelFileError, match=r"config\.json: not a JSON object"):
+        checkpoint.load(path)
+
+
+def test_a_failed_write_leaves_nothing(
+    tmp_path: Path,
+    make_model: Callable[..., LanguageModel],
+    vocabulary: Vocabulary,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(tmp_path / "m", make_model("lstm"), vocabulary, ModelCard(name="m"))
+    assert list(tmp_path.iterdir()) == []
