@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbest.errors import ConfigError
@@ -22,6 +22,7 @@ def test_words_are_split_on_the_ascii_space(text: str, expected: list[str]) -> N
 
 
 @given(st.text(alphabet="a \u00a0\t"))
+@settings(deadline=None)
 def test_squeezing_keeps_the_words(text: str) -> None:
     assert words(squeeze(text)) == words(text)
     assert squeeze(text) == " ".join(words(text))

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbest.errors import FormatError, NonFiniteFeatureError
@@ -80,6 +80,7 @@ VECTORS = st.lists(
 
 
 @given(VECTORS)
+@settings(deadline=None)
 def test_vectors_text_and_binary(vectors: list[tuple[str, list[int], bool]]) -> None:
     raw = [binary(key, ids) if packed else text(key, ids) for key, ids, packed in vectors]
     found = list(entries(b"".join(raw), "f"))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbest.errors import FormatError, NonFiniteFeatureError
@@ -89,6 +89,7 @@ FIELDS = st.lists(st.tuples(NAMES, st.lists(NUMBERS, min_size=1, max_size=3)), m
 
 
 @given(FIELDS, st.sampled_from(["=", ":"]), st.sampled_from(["", " ", "  "]), st.data())
+@settings(deadline=None)
 def test_layout_and_rule_agree(
     fields: list[tuple[str, list[str]]], mark: str, edge: str, data: st.DataObject
 ) -> None:

@@ -2,7 +2,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbest.errors import FormatError, NonFiniteFeatureError
@@ -54,6 +54,7 @@ def test_a_very_long_token_is_refused_at_once() -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+@settings(deadline=None)
 def test_bulk_and_single_agree(numbers: list[float]) -> None:
     tokens = [repr(number) for number in numbers]
     bulk = finite_array(tokens)
@@ -62,6 +63,7 @@ def test_bulk_and_single_agree(numbers: list[float]) -> None:
 
 
 @given(st.lists(st.text(alphabet="0123456789+-.eE_naif \t", max_size=6)))
+@settings(deadline=None)
 def test_bulk_refuses_exactly_what_single_refuses(tokens: list[str]) -> None:
     try:
         single = [finite(token, "x", "f:1") for token in tokens]
