@@ -1,0 +1,118 @@
+"""nbest train: text in, language model out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _parse_options(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    import json
+
+    options: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, got {value!r}")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+@click.command()
+@click.option("--system", metavar="NAME", help="lstm, belm, bllm or slim.")
+@click.option(
+    "--train", "train_text", required=True, metavar="FILE", help="Training text, a sentence a line."
+)
+@click.option("--valid", "valid_text", required=True, metavar="FILE", help="Validation text.")
+@click.option("--out", required=True, metavar="DIR", help="Where the model goes.")
+@click.option(
+    "--recipe", metavar="NAME|FILE", help="A recipe that ships (captions, english-small) or a TOML file."
+)
+@click.option("--hidden-size", type=int, help="Cells of each LSTM layer; also the size of word vectors.")
+@click.option("--layers", type=int, help="LSTM layers.")
+@click.option("--vocabulary-size", type=int, help="Largest number of words.")
+@click.option("--min-count", type=int, help="Words seen less often are <unk>.")
+@click.option("--lowercase/--keep-case", default=None, help="Lower-case texts, here and whenever it scores.")
+@click.option("--state", type=click.Choice(("sentence", "stream")), help="Where the state is reset.")
+@click.option("--epochs", type=int, help="Most passes over the training text.")
+@click.option("--seed", type=int, help="Of initial weights, dropout and order.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    callback=_parse_options,
+    metavar="NAME=VALUE",
+    help="Any other value of the recipe, such as learning_rate=0.002. May repeat.",
+)
+@click.option(
+    "--option",
+    "system_options",
+    multiple=True,
+    callback=_parse_options,
+    metavar="NAME=VALUE",
+    help="An option of the system, such as ratio=0.05 or parts=8 of slim. May repeat.",
+)
+@click.option("--licence", metavar="TEXT", help="For the model's card.")
+@click.option("--attribution", multiple=True, metavar="TEXT", help="For the model's card. May repeat.")
+@click.option("--description", default="", metavar="TEXT", help="For the model's card.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--threads", type=int, help="CPU threads; by default torch's choice.")
+def train(
+    train_text: str,
+    valid_text: str,
+    out: str,
+    recipe: str | None,
+    changes: dict[str, Any],
+    system_options: dict[str, Any],
+    licence: str | None,
+    attribution: tuple[str, ...],
+    description: str,
+    device: str,
+    threads: int | None,
+    **named: Any,
+) -> None:
+    """Train a language model.
+
+    A run that is stopped goes on where it was when the same command is given again: it ends with the very
+    model that it would have ended with. Progress goes to standard error.
+    """
+    import torch
+
+    from models.checkpoint import ModelCard
+    from models.training.recipe import make_recipe, read_recipe
+    from models.training.trainer import Texts, Trainer
+    from nbest.errors import NotFoundError
+
+    for path in (train_text, valid_text):
+        if not Path(path).is_file():
+            raise NotFoundError("no such file", where=path)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    values = {name: value for name, value in named.items() if value is not None} | changes
+    if system_options:
+        values["options"] = system_options
+    made = read_recipe(_recipe_path(recipe), values) if recipe else make_recipe(values)
+    card = ModelCard(
+        name=Path(out).name, description=description, licence=licence, attribution=list(attribution)
+    )
+    Trainer(
+        made,
+        Texts(Path(train_text), Path(valid_text)),
+        Path(out),
+        report=lambda line: click.echo(line, err=True),
+        device=device,
+        card=card,
+    ).run()
+
+
+def _recipe_path(name: str) -> Path:
+    """A recipe that ships, by name, or a file."""
+    from importlib import resources
+
+    shipped = Path(str(resources.files("models.training"))) / "recipes" / f"{name}.toml"
+    return shipped if shipped.is_file() else Path(name)

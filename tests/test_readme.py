@@ -1,0 +1,78 @@
+"""Every `nbest` command of the README works as it stands, in its order, and leaves what it says."""
+
+import gzip
+import json
+import os
+import random
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def _commands(text: str) -> list[str]:
+    """The lines of indented blocks that call nbest."""
+    return [line.strip() for line in text.split("\n") if re.match(r" {4}nbest ", line)]
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """A folder as a reader has it: the examples, and a training text of their own."""
+    folder = tmp_path_factory.mktemp("tour")
+    (folder / "examples").symlink_to(repository / "examples")
+    chance = random.Random(1)
+    words = "the a man dog house street sees walks big red on in".split()
+    for name, lines in (("train", 400), ("valid", 40)):
+        with gzip.open(folder / f"{name}.txt.gz", "wt") as stream:
+            stream.writelines(f"{' '.join(chance.choices(words, k=6))}\n" for _ in range(lines))
+    return folder
+
+
+def test_commands_of_the_readme(tour: Path, repository: Path) -> None:
+    commands = _commands((repository / "README.md").read_text(encoding="utf-8"))
+    assert len(commands) >= 10
+    # the command stands beside the interpreter that runs the tests
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tour, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        out = re.search(r"--out (\S+)", command)
+        if out:
+            assert (tour / out.group(1)).exists(), command
+
+
+def test_options_of_the_readme_exist(repository: Path) -> None:
+    """An option that the README names in its prose is one that some command knows."""
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(--[a-z-]+)", text))
+    helps = ""
+    for command in ("tune", "rescore", "evaluate", "train", "score", "serve", "convert"):
+        helps += subprocess.run(
+            [sys.executable, "-m", "service.cli.main", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    assert {option for option in named if option not in helps} == set()
+
+
+def test_curl_of_the_readme_is_a_request_that_works(repository: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from service.app import create_app
+    from service.settings import Settings
+
+    text = (repository / "README.md").read_text(encoding="utf-8").replace("\n      ", " ")
+    words = next(shlex.split(part) for part in re.findall(r"    (curl .*?)\n\n", text, re.DOTALL))
+    body = json.loads(words[words.index("-d") + 1])
+    path = "/" + next(word for word in words if word.startswith("http://")).split("/", 3)[3]
+    with TestClient(create_app(Settings())) as client:
+        answer = client.post(path, json=body)
+    assert answer.status_code == 200
+    (result,) = answer.json()["results"]
+    assert result["ranking"][0]["text"] == "the weather is nice today"
