@@ -1,0 +1,1 @@
+"""Feature weights from counts and references."""

@@ -1,0 +1,133 @@
+"""Upper envelopes of many lists at once: along a line of weights each hypothesis is a line over g.
+
+At weights ``w + g * d`` a hypothesis scores ``x . w + g * (x . d)``: intercept plus g times slope. A list's
+best hypothesis changes only at the corners of the upper envelope of its lines (Och 2003, section 4), which is
+the upper convex hull of the points (slope, intercept). Most points fall to one test against the two chords
+between the hull's ends and its summit. What is left is sorted, and the hulls of all lists grow together:
+every chord finds its highest point and splits there, and points below a chord never return.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Envelopes:
+    """The upper envelopes of S lists.
+
+    rows     (E,) the hypotheses on them, list by list, in the order in which they are best
+    starts   (S,) where each list begins in `rows`
+    corners  (E,) the g from which on each is best; -inf for the first of a list
+    """
+
+    rows: Ints
+    starts: Ints
+    corners: Floats
+
+
+def upper_envelopes(intercepts: Floats, slopes: Floats, offsets: Ints) -> Envelopes:
+    """The best hypothesis of every list at each g.
+
+    `intercepts` and `slopes` are (N,), finite; `offsets` (S+1,) bound the lists, none of them empty. Of
+    identical lines the earlier row is taken. A line that only touches a corner may appear or not: it is best
+    over no length. Within a list slopes ascend strictly, and corners ascend up to rounding.
+    """
+    rows, begins = _candidates(intercepts, slopes, offsets)
+    hull = _upper_hulls(slopes[rows], intercepts[rows], begins)
+    rows, starts = rows[hull], np.searchsorted(hull, begins[:-1])
+    rises, runs = np.diff(intercepts[rows], prepend=0.0), np.diff(slopes[rows], prepend=0.0)
+    rises[starts], runs[starts] = np.inf, 1.0
+    return Envelopes(rows, starts, -rises / runs)
+
+
+def _candidates(intercepts: Floats, slopes: Floats, offsets: Ints) -> tuple[Ints, Ints]:
+    """(C,) rows that may be on a hull, list by list, slopes strictly ascending; (S+1,) where lists begin.
+
+    The summit has the highest intercept, so the chord left of it rises and the right one falls, and a point
+    is above them where it is above the lower of the two lines.
+    """
+    sizes = np.diff(offsets)
+    summit = _first_highest(intercepts, np.arange(len(intercepts)), offsets)  # (S,) rows
+    down = intercepts - np.repeat(intercepts[summit], sizes)  # (N,)
+    across = slopes - np.repeat(slopes[summit], sizes)
+    lowest = np.repeat(np.minimum.reduceat(slopes, offsets[:-1]), sizes)
+    highest = np.repeat(np.maximum.reduceat(slopes, offsets[:-1]), sizes)
+    first = _first_highest(intercepts, np.flatnonzero(slopes == lowest), offsets)
+    last = _first_highest(intercepts, np.flatnonzero(slopes == highest), offsets)
+    left = np.repeat(_ratio(down[first], across[first]), sizes)
+    right = np.repeat(_ratio(down[last], across[last]), sizes)
+    keep = down > np.minimum(left * across, right * across)
+    keep[summit] = keep[first] = keep[last] = True
+    rows = np.flatnonzero(keep)
+    segments = np.searchsorted(offsets, rows, side="right") - 1
+    order = _by_list_and_slope(segments, slopes[rows], len(offsets) - 1)
+    rows, segments = rows[order], segments[order]
+    starts = np.flatnonzero(
+        (np.diff(slopes[rows], prepend=np.nan) != 0.0) | (np.diff(segments, prepend=-1) != 0)
+    )
+    runs = np.diff(starts, append=len(rows))
+    mine = intercepts[rows]
+    highest = np.repeat(np.maximum.reduceat(mine, starts), runs)
+    best = np.minimum.reduceat(np.where(mine == highest, rows, len(intercepts)), starts)  # of each slope
+    return best, np.searchsorted(segments[starts], np.arange(len(offsets)))
+
+
+def _by_list_and_slope(segments: Ints, slopes: Floats, lists: int) -> Ints:
+    """The order by list, then by slope; equal slopes in any order. Several times faster than np.lexsort."""
+    order = np.argsort(slopes)
+    narrow = np.uint16 if lists <= 1 << 16 else np.int64  # numpy sorts 16-bit integers by radix
+    return order[np.argsort(segments[order].astype(narrow), kind="stable")]
+
+
+def _first_highest(values: Floats, rows: Ints, offsets: Ints) -> Ints:
+    """(S,) the first of the ascending `rows` with the highest value of its list; each list has a row."""
+    starts = np.searchsorted(rows, offsets[:-1])
+    mine = values[rows]
+    highest = np.repeat(np.maximum.reduceat(mine, starts), np.diff(starts, append=len(rows)))
+    reached: Ints = rows[mine == highest]
+    return reached[np.searchsorted(reached, offsets[:-1])]
+
+
+def _ratio(rise: Floats, run: Floats) -> Floats:
+    """Rise over run, 0 where both are: the summit is itself the end."""
+    return np.divide(rise, run, out=np.zeros_like(rise), where=run != 0.0)
+
+
+def _upper_hulls(slopes: Floats, tops: Floats, begins: Ints) -> Ints:
+    """(E,) indices of the points (slope, top) on the upper convex hull of each list, ascending.
+
+    Slopes ascend strictly within a list. A chord is a pair (left, right) of hull points; a point belongs to
+    the chord between whose ends it lies.
+    """
+    left, right = begins[:-1], begins[1:] - 1  # (G,) one chord a list
+    found = [left, right[right > left]]
+    inside = np.ones(len(slopes), dtype=np.bool_)
+    inside[left] = inside[right] = False
+    points = np.flatnonzero(inside)
+    chord = np.repeat(np.arange(len(left)), np.maximum(right - left - 1, 0))  # (P,)
+    while len(points):
+        run, rise = slopes[right] - slopes[left], tops[right] - tops[left]  # (G,)
+        height = (tops[points] - tops[left][chord]) * run[chord]
+        height -= (slopes[points] - slopes[left][chord]) * rise[chord]  # (P,) times the chord's run
+        above = np.flatnonzero(height > 0.0)
+        if not len(above):
+            break
+        points, chord, height = points[above], chord[above], height[above]
+        starts = np.flatnonzero(np.diff(chord, prepend=-1))  # (A,) the chords that split
+        sizes = np.diff(starts, append=len(points))
+        highest = np.flatnonzero(height == np.repeat(np.maximum.reduceat(height, starts), sizes))
+        peak = points[highest[np.searchsorted(highest, starts)]]  # (A,) the first where two are as high
+        found.append(peak)
+        splitting = chord[starts]
+        left = np.column_stack([left[splitting], peak]).ravel()  # (2A,)
+        right = np.column_stack([peak, right[splitting]]).ravel()
+        beside = np.repeat(peak, sizes)
+        rest = np.flatnonzero(points != beside)
+        chord = (2 * np.repeat(np.arange(len(peak)), sizes) + (points > beside))[rest]
+        points = points[rest]
+    return np.sort(np.concatenate(found))

@@ -1,0 +1,87 @@
+"""Exact line search: the metric at every point of a line of weights, and the middle of its best stretch.
+
+The lists' envelopes say where each 1-best changes. One sort of all corners and one cumulative sum of the
+changes in the counts give the summed counts, and so the corpus score, of every stretch between two corners.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescoring.metrics.base import Metric
+from rescoring.tuning.envelope import upper_envelopes
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+RESOLUTION = 1e-9  # of the place on the line: a shorter stretch may be made of rounding, no place to stand
+OPEN_END = 0.1  # of the place on the line: how far to step past the last corner
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """The line cut at the corners: M stretches, in order.
+
+    edges  (M+1,) their bounds; the first is -inf, the last inf
+    sums   (M, K) summed counts of the lists' best hypotheses on each
+    """
+
+    edges: Floats
+    sums: Ints
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where on the line to go, and the corpus score there."""
+
+    distance: float
+    score: float
+
+
+def stretches(intercepts: Floats, slopes: Floats, offsets: Ints, counts: Ints) -> Stretches:
+    """The line ``intercepts + g * slopes`` (N,), cut where a 1-best of the lists changes."""
+    envelopes = upper_envelopes(intercepts, slopes, offsets)
+    counted = counts[envelopes.rows]  # (E, K)
+    changes = np.delete(np.diff(counted, axis=0, prepend=0), envelopes.starts, axis=0)
+    corners = np.delete(envelopes.corners, envelopes.starts)
+    order = np.argsort(corners)
+    start = counted[envelopes.starts].sum(axis=0, keepdims=True)  # (1, K) far to the left
+    return Stretches(
+        edges=np.concatenate([[-np.inf], corners[order], [np.inf]]),
+        sums=np.cumsum(np.concatenate([start, changes[order]]), axis=0),
+    )
+
+
+def best_step(line: Stretches, metric: Metric, low: float = -np.inf, high: float = np.inf) -> Step | None:
+    """The middle of the widest best stretch between `low` and `high`; None where no stretch is wide enough.
+
+    Neighbouring stretches of equal score are one. Past the last corner, where there is no middle, the step
+    goes a little beyond the corner.
+    """
+    edges = np.clip(line.edges, low, high)
+    left, right = edges[:-1], edges[1:]
+    with np.errstate(invalid="ignore"):  # inf - inf, where a corner overflowed
+        wide = right - left > RESOLUTION * np.maximum(1.0, np.minimum(np.abs(left), np.abs(right)))
+    if not wide.any():
+        return None
+    left, right = left[wide], right[wide]
+    scores = metric.score(line.sums[wide])
+    best = scores.max() if metric.larger_is_better else scores.min()
+    at_best = np.concatenate([[False], scores == best, [False]])
+    begins, ends = (
+        np.flatnonzero(np.diff(at_best.astype(np.int8)) == 1),
+        np.flatnonzero(np.diff(at_best.astype(np.int8)) == -1),
+    )
+    widest = int(np.argmax(right[ends - 1] - left[begins]))
+    return Step(_middle(float(left[begins[widest]]), float(right[ends[widest] - 1])), float(best))
+
+
+def _middle(left: float, right: float) -> float:
+    if np.isinf(left) and np.isinf(right):
+        return 0.0
+    if np.isinf(left):
+        return right - OPEN_END * max(1.0, abs(right))
+    if np.isinf(right):
+        return left + OPEN_END * max(1.0, abs(left))
+    return (left + right) / 2
