@@ -6,6 +6,7 @@ at most `batch` prefixes a step. Memory: the states of two levels, one block of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from models.scoring.prefix_tree import PrefixTree, build_prefix_tree
 from models.vocabulary import words_of
 from nbest.errors import ModelFileError
 
-BATCH = 256  # prefixes a step: as fast as more, and its logits block stays in the cache
+BATCH = 512  # prefixes a step: the fastest of 128, 256, 512, 1,024 with 256 cells and 7,447 words, one thread
 GROUP_WORDS = 200_000  # words of hypotheses whose prefixes are in one tree
 
 
@@ -39,8 +40,7 @@ class TextScores:
     unique_tokens: int
 
 
-@dataclass(frozen=True)
-class TokenScore:
+class TokenScore(NamedTuple):
     """One token of a text: a word, or ``</s>``; `nat_log_prob` holds the charge where it is unknown."""
 
     token: str
