@@ -1,0 +1,185 @@
+"""Lists, models and weights in; a ranking out: the one path of the command line and of HTTP.
+
+lists ─▶ score files ─▶ models' scores, word counts ─▶ weights fitted to the columns ─▶ totals ─▶ order
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbest.errors import FormatError, WeightsError, shorten
+from nbest.signature import sha256_hex, signature
+from rescoring import loglinear
+from rescoring.features import WORD_COUNT, add_external, add_scores, oov_name
+from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
+from rescoring.nbest import NbestLists
+from rescoring.scorer import Scorer
+from rescoring.text import DEFAULT_PIPELINE
+from rescoring.weights import WeightSet, dump_weights
+
+UnknownFeature = Literal["error", "ignore"]
+TOTALS = (DECODER_TOTAL, "total")  # what a decoder's own weighted sum is called
+DEFAULT_WEIGHT = 1.0  # of the decoder's total and of each model, where no weights are given
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Lists in a new order.
+
+    lists     with every feature that was added
+    weights   those that ranked
+    vector    (F,) the weight of each column; 0 for a column that does not take part
+    totals    (N,) weighted sums
+    order     (N,) rows list by list, best first; of equal totals the earlier is first
+    warnings  what was ignored or assumed
+    """
+
+    lists: NbestLists
+    weights: WeightSet
+    vector: NDArray[np.float64]
+    totals: NDArray[np.float64]
+    order: NDArray[np.int64]
+    warnings: tuple[str, ...]
+
+    @property
+    def best(self) -> NDArray[np.int64]:
+        """(S,) the best row of each list."""
+        return self.order[self.lists.offsets[:-1]]
+
+    @property
+    def changed(self) -> NDArray[np.bool_]:
+        """(S,) whether another text than the first of the list is the best now."""
+        texts, first = self.lists.texts, self.lists.offsets[:-1]
+        pairs = zip(self.best.tolist(), first.tolist(), strict=True)
+        return np.array([texts[best] != texts[before] for best, before in pairs], dtype=np.bool_)
+
+
+def assemble(
+    lists: NbestLists,
+    scorers: Sequence[Scorer] = (),
+    external: Sequence[tuple[str, Path]] = (),
+    text: str = DEFAULT_PIPELINE,
+) -> NbestLists:
+    """The lists with all their features: score files first, then models' scores, then word counts.
+
+    Raises FormatError for an empty list, FeatureError for a name that is taken, and what the score files
+    and the scorers raise.
+    """
+    sizes = np.diff(lists.offsets)
+    if (sizes == 0).any():
+        empty = lists.ids[int(np.flatnonzero(sizes == 0)[0])]
+        raise FormatError(
+            "an empty list has no best hypothesis",
+            where=f"{lists.source}, list {empty!r}",
+            expected="one or more",
+        )
+    for name, path in external:
+        lists = add_external(lists, name, path)
+    return add_scores(lists, scorers, text)
+
+
+def rescore(
+    lists: NbestLists,
+    scorers: Sequence[Scorer],
+    weights: WeightSet | None,
+    *,
+    external: Sequence[tuple[str, Path]] = (),
+    unknown_feature: UnknownFeature = "error",
+) -> Ranked:
+    """Scores and ranks `lists`; without weights the stated default ranks, and a warning says so.
+
+    Raises WeightsError where weights and features or models do not belong together.
+    """
+    if weights is None:
+        full = assemble(with_decoder_total(lists), scorers, external)
+        weights, warning = default_weights(full, [scorer.name for scorer in scorers])
+        vector, _ = fit(weights, full, scorers, "ignore")
+        warnings = [warning]
+    else:
+        weights.check_models({scorer.name: scorer.digest for scorer in scorers})
+        full = assemble(lists, scorers, external, weights.text)
+        vector, ignored = fit(weights, full, scorers, unknown_feature)
+        warnings = [f"features without a weight are ignored: {', '.join(ignored)}"] if ignored else []
+    totals = loglinear.totals(full, vector)
+    return Ranked(full, weights, vector, totals, loglinear.ranking(full, totals), tuple(warnings))
+
+
+def with_decoder_total(lists: NbestLists) -> NbestLists:
+    """Lists that came from Moses with the decoder's total as a feature; others as they are."""
+    records = [record for record in lists.records if isinstance(record, MosesRecord)]
+    if len(records) < len(lists.texts) or any(feature.name == DECODER_TOTAL for feature in lists.schema):
+        return lists
+    return lists.with_feature(DECODER_TOTAL, np.array([record.decoder_total for record in records]))
+
+
+def default_weights(lists: NbestLists, models: Sequence[str]) -> tuple[WeightSet, str]:
+    """What ranks where no weights are given, and the warning that says so.
+
+    The decoder's total, if there is one, and each model's log-probability, each with weight DEFAULT_WEIGHT.
+    Raises WeightsError where there is neither.
+    """
+    present = [feature.name for feature in lists.schema if feature.width == 1]
+    names = [*[name for name in TOTALS if name in present][:1], *models]
+    if not names:
+        raise WeightsError(
+            "no weights, no model and no decoder's total: nothing to rank by",
+            where=lists.source,
+            expected=f"weights, a model, or a feature {' or '.join(TOTALS)}",
+            got=", ".join(feature.name for feature in lists.schema) or "no features",
+        )
+    idle = [f.name for f in lists.schema if f.name not in names and not _is_ours(f.name, models)]
+    warning = f"no weights given: ranked by {' + '.join(names)} (weight {DEFAULT_WEIGHT:g} each)"
+    if idle:
+        warning += f"; not used: {', '.join(idle)}"
+    return WeightSet(features=dict.fromkeys(names, (DEFAULT_WEIGHT,))), warning
+
+
+def fit(
+    weights: WeightSet, lists: NbestLists, scorers: Sequence[Scorer], unknown_feature: UnknownFeature
+) -> tuple[NDArray[np.float64], list[str]]:
+    """(F,) a weight for each column, and the features that were ignored.
+
+    Counts that are added here and totals that decoders add have weight 0 unless the weights name them; any
+    other feature without a weight raises WeightsError, or is ignored, as `unknown_feature` says.
+    """
+    named = [feature for feature in lists.schema if feature.name in weights.features]
+    models = [scorer.name for scorer in scorers]
+    unknown = [f.name for f in lists.schema if f not in named and not _is_ours(f.name, models)]
+    if unknown and unknown_feature == "error":
+        raise WeightsError(
+            f"features without a weight: {', '.join(map(shorten, unknown))}",
+            where=lists.source,
+            expected=f"only features that the weights name: {', '.join(weights.features)}",
+            got=", ".join(feature.name for feature in lists.schema),
+        )
+    try:
+        given = iter(weights.vector(named).tolist())  # also checks that none is missing, and the widths
+    except WeightsError as error:
+        raise WeightsError(
+            error.message, where=lists.source, expected=error.expected, got=error.got
+        ) from None
+    vector = [
+        next(given) if feature in named else 0.0 for feature in lists.schema for _ in range(feature.width)
+    ]
+    return np.array(vector, dtype=np.float64), unknown
+
+
+def ranking_signature(weights: WeightSet | None, models: Mapping[str, str], name: str = "inline") -> str:
+    """Everything the numbers depend on: models (name -> digest), weights by content, texts, precision.
+
+    `weights` None stands for the default ones; `name` is what the weights are called.
+    """
+    which = "default"
+    if weights is not None:
+        which = f"{name}:sha256:{sha256_hex(dump_weights(weights).encode())}"
+    text = weights.text if weights is not None else DEFAULT_PIPELINE
+    return signature({**models, "weights": which, "precision": "fp32", "text": text})
+
+
+def _is_ours(name: str, models: Sequence[str]) -> bool:
+    """Whether a feature needs no weight: a decoder's total, or a count that came with the models."""
+    return name in (*TOTALS, WORD_COUNT) or name in map(oov_name, models)

@@ -1,0 +1,153 @@
+"""A rescoring question answered: texts of all lists scored together, each list ranked on its own."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from nbest.errors import ConfigError, InputError, LimitError, shorten
+from rescoring.nbest import NbestLists
+from rescoring.pipeline import Ranked, ranking_signature, rescore
+from rescoring.text import DEFAULT_PIPELINE, get_pipeline
+from rescoring.weights import WeightSet
+from service.batching import Answers
+from service.precomputed import PrecomputedScorer
+from service.registry import LoadedModel, TextScore, Token
+from service.requests import within
+from service.schemas import Options, Usage
+from service.state import Service
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, whatever the body's format was."""
+
+    models: Sequence[str]
+    weights: WeightSet | None
+    weights_name: str  # "inline" for weights that came with the request
+    options: Options
+    lists: Sequence[NbestLists | InputError]  # each list, or what is wrong with it
+
+    @property
+    def text(self) -> str:
+        """The text pipeline that the weights ask for."""
+        return self.weights.text if self.weights is not None else DEFAULT_PIPELINE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A ranking or an error for each list, and what they cost."""
+
+    ranked: Sequence[Ranked | InputError]
+    tokens: Sequence[Mapping[str, Sequence[Sequence[Token]]]]  # list -> model -> shown hypothesis -> tokens
+    signature: str
+    usage: Usage
+
+
+async def answer(service: Service, question: Question) -> Outcome:
+    """Scores what the lists need and ranks them; raises what is wrong with the question as a whole.
+
+    Raises NotFoundError, WeightsError, ConfigError, LimitError, BusyError, DeadlineError.
+    """
+    return await within(question.options.deadline_seconds, _answer(service, question))
+
+
+async def _answer(service: Service, question: Question) -> Outcome:
+    good = [lists for lists in question.lists if isinstance(lists, NbestLists)]
+    _check_limits(service, question, good)
+    models = {name: await service.registry.get(name) for name in question.models}
+    if question.weights is not None:
+        question.weights.check_models({name: model.scorer.digest for name, model in models.items()})
+    for model in models.values():
+        model.scores.check_wait(question.options.deadline_seconds)
+    prepare = get_pipeline(question.text)
+    texts = [text for lists in good for text in prepare(lists.texts)]
+    found = await _all([model.scores(texts) for model in models.values()])
+    answers = dict(zip(models, found, strict=True))
+    ranked = await asyncio.to_thread(_rank, question, models, answers)
+    tokens = await _tokens(question, models, ranked) if question.options.tokens else []
+    digests = {name: model.scorer.digest for name, model in models.items()}
+    signed = ranking_signature(question.weights, digests, question.weights_name)
+    return Outcome(ranked, tokens, signed, _usage(texts, answers))
+
+
+def shown_rows(ranked: Ranked, top_k: int | None) -> list[int]:
+    """Rows of a single ranked list that the answer shows, best first."""
+    rows: list[int] = ranked.order[:top_k].tolist()
+    return rows
+
+
+def _check_limits(service: Service, question: Question, good: Sequence[NbestLists]) -> None:
+    twice = [name for name in question.models if list(question.models).count(name) > 1]
+    if twice:
+        raise ConfigError(
+            "a model is named twice", where="/models", expected="each once", got=shorten(twice[0])
+        )
+    hypotheses, limit = sum(len(lists.texts) for lists in good), service.settings.max_hypotheses
+    if hypotheses > limit:
+        raise LimitError(
+            "too many hypotheses", where="/lists", expected=f"at most {limit}", got=f"{hypotheses}"
+        )
+
+
+def _rank(
+    question: Question, models: Mapping[str, LoadedModel], answers: Mapping[str, Answers[TextScore]]
+) -> list[Ranked | InputError]:
+    scorers = [
+        PrecomputedScorer(name, model.scorer.digest, answers[name].by_text) for name, model in models.items()
+    ]
+    results: list[Ranked | InputError] = []
+    for lists in question.lists:
+        if isinstance(lists, InputError):
+            results.append(lists)
+            continue
+        try:
+            unknown = question.options.unknown_feature
+            results.append(rescore(lists, scorers, question.weights, unknown_feature=unknown))
+        except InputError as error:
+            results.append(error)
+    return results
+
+
+async def _tokens(
+    question: Question, models: Mapping[str, LoadedModel], ranked: Sequence[Ranked | InputError]
+) -> list[Mapping[str, Sequence[Sequence[Token]]]]:
+    prepare = get_pipeline(question.text)
+    shown = [
+        []
+        if isinstance(one, InputError)
+        else prepare([one.lists.texts[row] for row in shown_rows(one, question.options.top_k)])
+        for one in ranked
+    ]
+    texts = [text for of_list in shown for text in of_list]
+    found = await _all([model.tokens(texts) for model in models.values()])
+    by_model = dict(zip(models, found, strict=True))
+    return [
+        {name: [answers.by_text[text] for text in of_list] for name, answers in by_model.items()}
+        for of_list in shown
+    ]
+
+
+def _usage(texts: Sequence[str], answers: Mapping[str, Answers[TextScore]]) -> Usage:
+    scores = [answers_.by_text[text] for answers_ in answers.values() for text in texts]
+    unique = [score for answers_ in answers.values() for score in answers_.by_text.values()]
+    return Usage(
+        hypotheses=len(texts),
+        tokens=sum(score.token_count for score in scores),
+        unique_tokens=sum(score.token_count for score in unique),
+        oov_count=sum(score.oov_count for score in scores),
+        queue_seconds=max((one.queue_seconds for one in answers.values()), default=0.0),
+        compute_seconds=max((one.compute_seconds for one in answers.values()), default=0.0),
+    )
+
+
+async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Results in order; when one fails the others are cancelled, for nobody would read them."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,66 @@
+"""The HTTP service: wiring only."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from nbest import __version__
+from service import errors, openapi
+from service.headers import Headers
+from service.registry import TokenScorer
+from service.routes import evaluate, health, models, page, rescore, score
+from service.settings import Settings, load_settings
+from service.state import build
+
+DESCRIPTION = """Rescores n-best lists of speech recognisers and machine translators with compressed language
+models. Log-probabilities are natural logarithms, larger is better.
+
+Every call is pure: it changes nothing, gives the same answer again, and is safe to retry.
+
+Errors are RFC 9457 problem documents; what is wrong with one list stands in that list's result, and the
+others are answered."""
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    opener: Callable[[str], TokenScorer] | None = None,
+    shipped: Sequence[str] | None = None,
+) -> FastAPI:
+    """The service as an ASGI application; `opener` and `shipped` stand in for the models room in tests."""
+    if opener is None or shipped is None:
+        from models import catalog  # torch: only when real models are wanted
+
+        opener = opener or catalog.open_scorer
+        shipped = catalog.names() if shipped is None else shipped
+    service = build(settings or load_settings(), opener, shipped)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(service.preload())
+        yield
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        await service.close()
+
+    app = FastAPI(
+        title="nbest",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    for module in (rescore, score, models, evaluate, health, page):
+        app.include_router(module.router)
+    app.mount("/web", StaticFiles(directory=Path(__file__).parent / "web"), name="web")
+    errors.install(app)
+    app.add_middleware(Headers)
+    openapi.install(app)
+    return app

@@ -1,0 +1,1 @@
+"""The command `nbest`: one file per command, imported when it runs."""

@@ -1,0 +1,100 @@
+"""What commands open: language models by name or directory, lists in any format."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nbest.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rescoring.nbest import NbestLists
+    from rescoring.scorer import Scorer, Scores
+    from rescoring.weights import WeightSet
+    from service.registry import TokenScorer
+
+
+def open_scorers(names: Sequence[str]) -> "list[TokenScorer]":
+    """A scorer for each --lm; raises NotFoundError, ModelFileError, or ConfigError for one named twice."""
+    if not names:
+        return []
+    from models import catalog
+
+    scorers: list[TokenScorer] = [catalog.open_scorer(name) for name in names]
+    seen = [scorer.name for scorer in scorers]
+    for name in seen:
+        if seen.count(name) > 1:
+            raise ConfigError(
+                "two models have the same name, and would become the same feature",
+                where="--lm",
+                expected="models of different names",
+                got=repr(name),
+            )
+    return scorers
+
+
+def read_lists(
+    path: str, list_format: str | None, columns: Sequence[str] | None = None, *, keep_total: bool = False
+) -> "NbestLists":
+    """Lists from a file or a Kaldi directory."""
+    from rescoring.formats import read_nbest
+
+    return read_nbest(path, list_format, columns=columns, keep_total=keep_total)
+
+
+def read_any_weights(path: str) -> "WeightSet":
+    """A weight set's JSON, or the ``[weight]`` section of a moses.ini: told by the first character."""
+    from rescoring.moses_ini import read_moses_ini
+
+    from nbest.files import read_lines
+    from rescoring.weights import read_weights
+
+    first = next((line for _, line in read_lines(path) if line.strip()), "")
+    return read_weights(path) if first.lstrip().startswith("{") else read_moses_ini(path)
+
+
+class Notices(logging.Handler):
+    """What readers and writers log, as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line a notice."""
+        import click
+
+        click.echo(f"nbest: {record.levelname.lower()}: {record.getMessage()}", err=True)
+
+
+def show_notices() -> None:
+    """Warnings of the rooms below reach whoever runs the command."""
+    for room in ("rescoring", "models", "nbest"):
+        logger = logging.getLogger(room)
+        if not any(isinstance(handler, Notices) for handler in logger.handlers):
+            logger.addHandler(Notices(logging.WARNING))
+            logger.propagate = False
+
+
+class Counting:
+    """A scorer that remembers what it scored, for the summary."""
+
+    def __init__(self, scorer: "Scorer") -> None:
+        self._scorer = scorer
+        self.texts = self.tokens = self.oov = 0
+
+    @property
+    def name(self) -> str:
+        """The scorer's."""
+        return self._scorer.name
+
+    @property
+    def digest(self) -> str:
+        """The scorer's."""
+        return self._scorer.digest
+
+    def score(self, texts: "Sequence[str]") -> "Scores":
+        """As the scorer does."""
+        scores = self._scorer.score(texts)
+        self.texts += len(texts)
+        self.tokens += int(scores.token_counts.sum())
+        self.oov += int(scores.oov_counts.sum())
+        return scores
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.texts} different texts, {self.tokens} tokens, {self.oov} oov"

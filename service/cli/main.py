@@ -1,0 +1,116 @@
+"""The command `nbest`: names of the commands, and how each ending becomes an exit code.
+
+0   done                          2   the input or the command line is wrong
+1   a fault of ours               75  busy, try later
+130 interrupted                   141 whoever read the output went away
+"""
+
+import importlib
+import os
+import sys
+
+import click
+
+from nbest import __version__
+from nbest.errors import BusyError, InputError, NbestError
+
+EXIT_FAULT, EXIT_INPUT, EXIT_BUSY, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 75, 130, 141
+
+# Name -> its line in the help. The module service.cli.NAME holds a command of the same name.
+COMMANDS = {
+    "train": "Train a language model.",
+    "prepare": "Make training text of raw English.",
+    "info": "What is in a model: parameters and bytes part by part.",
+    "models": "List the models that ship with nbest.",
+    "score": "Log-probabilities of sentences.",
+    "tune": "Find feature weights that make the best hypotheses win.",
+    "rescore": "Re-rank n-best lists with language models and weights.",
+    "evaluate": "BLEU or WER of an output, with its interval.",
+    "oracle": "The best score the lists allow.",
+    "convert": "Read n-best lists in one format, write them in another.",
+    "serve": "Serve rescoring over HTTP.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is run, so that `nbest --help` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"service.cli.{cmd_name}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table itself: nothing is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, but an unknown name is answered with the known ones."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no such command {args[0]!r}; expected one of {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command; errors of ours become one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            _say(error)
+            ctx.exit(EXIT_INPUT)
+        except BusyError as error:
+            _say(error)
+            ctx.exit(EXIT_BUSY)
+        except NbestError as error:
+            _say(error)
+            ctx.exit(EXIT_FAULT)
+        except KeyboardInterrupt:
+            click.echo("nbest: interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # What is still buffered has no reader: the interpreter must not try to flush it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_PIPE)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _say(InputError(error.strerror or type(error).__name__, where=str(error.filename)))
+            ctx.exit(EXIT_INPUT)
+
+
+def _say(error: NbestError) -> None:
+    click.echo(f"nbest: error: {error}", err=True)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"auto_envvar_prefix": "NBEST", "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="nbest", allow_from_autoenv=False)
+def nbest() -> None:
+    """Rescore n-best lists with compressed language models.
+
+    Every option can also be set in the environment: --lm of `nbest score` as NBEST_SCORE_LM.
+    """
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        nbest(prog_name="nbest")
+    except KeyboardInterrupt:  # before the command began
+        sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

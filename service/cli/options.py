@@ -1,0 +1,67 @@
+"""Options that several commands share, said once: the same word means the same everywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+LIST_FORMATS = ("moses", "kaldi", "jsonl")
+
+lists_argument = click.argument("lists", type=str)
+
+lm = click.option(
+    "--lm",
+    "lms",
+    multiple=True,
+    metavar="MODEL",
+    help="Language model: a directory, or the name of one that ships with nbest. May repeat.",
+)
+list_format = click.option(
+    "--format",
+    "list_format",
+    type=click.Choice(LIST_FORMATS),
+    help="Format of the lists; told from their content by default.",
+)
+columns = click.option(
+    "--features",
+    "columns",
+    metavar="NAME,NAME",
+    callback=lambda _context, _option, value: value.split(",") if value else None,
+    help="Kaldi: the tables that become features; 'all' takes every one.",
+)
+add_feature = click.option(
+    "--add-feature",
+    "external",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="One more feature: a file with one number per hypothesis. May repeat.",
+)
+references = click.option(
+    "--ref",
+    "references",
+    multiple=True,
+    type=str,
+    metavar="FILE",
+    help="Reference texts, one a line, or Kaldi's text. May repeat for several references.",
+)
+metric = click.option(
+    "--metric",
+    type=click.Choice(("bleu", "wer")),
+    required=True,
+    help="BLEU (larger is better) or word error rate (smaller is better).",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def out(help: str, *, required: bool = False) -> Callable[[F], F]:  # noqa: A002
+    """--out: a file, written whole or not at all; standard output by default."""
+    return click.option(
+        "--out", type=str, required=required, default=None if required else "-", metavar="FILE", help=help
+    )
+
+
+def paths(values: tuple[str, ...]) -> list[Path]:
+    """Arguments as paths."""
+    return [Path(value) for value in values]

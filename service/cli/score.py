@@ -1,0 +1,100 @@
+"""nbest score: log-probabilities of sentences, one a line."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from service.cli import options
+from service.cli.loading import open_scorers
+
+if TYPE_CHECKING:
+    from service.registry import TokenScorer
+
+_BLOCK = 4096  # sentences scored at once
+
+
+@click.command()
+@click.argument("sentences", default="-")
+@click.option("--lm", required=True, metavar="MODEL", help="A directory, or a shipped model's name.")
+@click.option("--text/--no-text", "with_text", default=False, help="Also print the sentence.")
+@click.option("--tokens", is_flag=True, help="One line per token instead: sentence, token, log-prob, OOV.")
+@click.option("--lower", is_flag=True, help="Lower-case the sentences first.")
+@options.out("Where the table goes; standard output by default.")
+def score(sentences: str, lm: str, with_text: bool, tokens: bool, lower: bool, out: str) -> None:
+    """Score SENTENCES (a file; standard input by default), one a line.
+
+    Prints a TAB-separated line each: natural log-probability, tokens, out-of-vocabulary words. The end of
+    the sentence is scored and counted. The total and the perplexity follow on standard error.
+    """
+    from nbest.files import write_whole
+
+    (scorer,) = open_scorers([lm])
+    sums = _Sums()
+    with write_whole(out) as stream:
+        for block in _blocks(sentences, lower):
+            lines = _token_lines if tokens else _sentence_lines
+            stream.writelines(f"{line}\n".encode() for line in lines(scorer, block, sums, with_text))
+    click.echo(str(sums), err=True)
+
+
+class _Sums:
+    """What the summary says."""
+
+    def __init__(self) -> None:
+        self.sentences = self.tokens = self.oov = 0
+        self.nat_log_probs: list[float] = []
+
+    def add(self, nat_log_prob: float, tokens: int, oov: int) -> None:
+        self.nat_log_probs.append(nat_log_prob)
+        self.sentences += 1
+        self.tokens += tokens
+        self.oov += oov
+
+    def __str__(self) -> str:
+        total = math.fsum(self.nat_log_probs)
+        perplexity = f"{math.exp(min(-total / self.tokens, 700)):.4f}" if self.tokens else "none"
+        return (
+            f"sentences {self.sentences}  tokens {self.tokens}  oov {self.oov}  "
+            f"nat_log_prob {total:.4f}  perplexity {perplexity}"
+        )
+
+
+def _blocks(path: str, lower: bool) -> Iterator[list[str]]:
+    from nbest.files import read_lines
+    from rescoring.text import get_pipeline
+
+    prepare = get_pipeline("lower" if lower else "raw")
+    block: list[str] = []
+    for _, line in read_lines(path):
+        block.append(line)
+        if len(block) == _BLOCK:
+            yield prepare(block)
+            block = []
+    if block:
+        yield prepare(block)
+
+
+def _sentence_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, with_text: bool) -> Iterator[str]:
+    scores = scorer.score(block)
+    rows = zip(
+        block,
+        scores.nat_log_probs.tolist(),
+        scores.token_counts.tolist(),
+        scores.oov_counts.tolist(),
+        strict=True,
+    )
+    for text, nat_log_prob, tokens, oov in rows:
+        sums.add(nat_log_prob, tokens, oov)
+        yield f"{nat_log_prob:.6f}\t{tokens}\t{oov}" + (f"\t{text}" if with_text else "")
+
+
+def _token_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, with_text: bool) -> Iterator[str]:
+    for text, found in zip(block, scorer.score_tokens(block), strict=True):
+        number = sums.sentences + 1
+        for one in found:
+            line = f"{number}\t{one.token}\t{one.nat_log_prob:.6f}\t{int(one.is_oov)}"
+            yield f"{line}\t{text}" if with_text else line
+        total = math.fsum(one.nat_log_prob for one in found)
+        sums.add(total, len(found), sum(one.is_oov for one in found))

@@ -1,0 +1,196 @@
+"""One table: error class -> HTTP status; every error leaves as an RFC 9457 problem document.
+
+    {"type": "non-finite-feature", "title": "A feature value is NaN or infinite", "status": 422,
+     "detail": "...", "pointer": "/lists/0/hypotheses/3/features/ac", "expected": "...", "got": "..."}
+
+`type` is the error's slug and stays the same for ever; the other words may change.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Iterable
+
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from nbest.errors import (
+    BusyError,
+    ConfigError,
+    FeatureError,
+    FormatError,
+    InputError,
+    LimitError,
+    ModelFileError,
+    NbestError,
+    NotFoundError,
+    ReferenceMismatchError,
+    WeightsError,
+)
+
+log = logging.getLogger("nbest.service")
+
+
+class InvalidRequestError(FormatError):
+    """The request is JSON but not of the documented shape."""
+
+    slug = "invalid-request"
+
+
+class UnsupportedMediaTypeError(FormatError):
+    """The content type or content encoding is none that is understood."""
+
+    slug = "unsupported-media-type"
+
+
+class NotReadyError(BusyError):
+    """The service is loading or draining, or the answer cannot come in time."""
+
+    slug = "not-ready"
+
+
+class DeadlineError(NotReadyError):
+    """The request's deadline passed before its answer was ready."""
+
+    slug = "deadline-exceeded"
+
+
+class WeightSetFileError(NbestError):
+    """A weight set of the service cannot be read: a fault of the service, not of the request."""
+
+    slug = "invalid-weight-set"
+
+
+class ScoringFailedError(NbestError):
+    """A model failed on these texts: a fault of the service, not of the request."""
+
+    slug = "scoring-failed"
+
+
+class CallerGoneError(Exception):
+    """The caller closed the connection: there is nobody to answer."""
+
+
+# The nearest class in the error's ancestry decides, so a more special class may stand anywhere.
+STATUS: dict[type[NbestError], int] = {
+    NbestError: 500,
+    InputError: 422,
+    FormatError: 400,
+    InvalidRequestError: 422,
+    UnsupportedMediaTypeError: 415,
+    FeatureError: 422,
+    WeightsError: 422,
+    ReferenceMismatchError: 422,
+    ConfigError: 422,
+    NotFoundError: 404,
+    LimitError: 413,
+    ModelFileError: 503,  # the service's own file: the caller can only come back or tell the operator
+    WeightSetFileError: 503,
+    BusyError: 429,
+    NotReadyError: 503,
+    DeadlineError: 503,
+}
+
+_HYPOTHESIS = re.compile(r"^(/.*), hypothesis ([0-9]+)$")  # how columns name a row; a pointer names it so
+MEDIA_TYPE = "application/problem+json"
+_HTTP_SLUGS = {404: "no-such-route", 405: "method-not-allowed"}
+
+
+class ListFault(BaseModel):
+    """What is wrong with one list, or with one request."""
+
+    type: str = Field(examples=["non-finite-feature"])
+    detail: str
+    pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) to the offending value")
+    expected: str | None = None
+    got: str | None = None
+
+
+class Problem(ListFault):
+    """RFC 9457 problem details."""
+
+    title: str
+    status: int
+
+
+def status_of(error: NbestError) -> int:
+    """HTTP status of `error`, by its nearest ancestor in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def list_fault(error: NbestError) -> ListFault:
+    """`error` as it stands in the result of one list."""
+    where = _HYPOTHESIS.sub(r"\1/hypotheses/\2", error.where or "")
+    if where.startswith("/"):
+        return _fault(error, error.message, where)
+    # No JSON pointer but a line of a text body: it belongs to the words.
+    return _fault(error, f"{where}: {error.message}" if where else error.message, None)
+
+
+def _fault(error: NbestError, detail: str, where: str | None) -> ListFault:
+    return ListFault(type=error.slug, detail=detail, pointer=where, expected=error.expected, got=error.got)
+
+
+def problem(error: NbestError) -> Problem:
+    """`error` as a problem document."""
+    title = (type(error).__doc__ or error.slug).strip().split("\n")[0].rstrip(".")
+    return Problem(**list_fault(error).model_dump(), title=title, status=status_of(error))
+
+
+def problem_response(document: Problem, headers: dict[str, str] | None = None) -> Response:
+    """The HTTP response of a problem document."""
+    body = document.model_dump_json(exclude_none=True)
+    return Response(body, status_code=document.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def on_nbest_error(_: Request, error: Exception) -> Response:
+    """Anything raised on purpose."""
+    assert isinstance(error, NbestError)
+    headers = {}
+    if isinstance(error, BusyError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    return problem_response(problem(error), headers)
+
+
+async def on_http_exception(_: Request, error: Exception) -> Response:
+    """What the router says: no such path, wrong method."""
+    assert isinstance(error, HTTPException)
+    document = Problem(
+        type=_HTTP_SLUGS.get(error.status_code, "http-error"),
+        title=str(error.detail),
+        status=error.status_code,
+        detail=str(error.detail),
+    )
+    return problem_response(document, dict(error.headers or {}))
+
+
+async def on_caller_gone(_: Request, __: Exception) -> Response:
+    """Nobody reads this; access logs show the status that others use for it."""
+    return Response(status_code=499)
+
+
+async def on_fault(request: Request, error: Exception) -> Response:
+    """A fault of ours: logged with its traceback, told without it."""
+    log.error("unhandled error in %s %s", request.method, request.url.path, exc_info=error)
+    document = Problem(
+        type="internal-error",
+        title="A fault of the service",
+        status=500,
+        detail="the service failed on this request; its log has the details",
+    )
+    return problem_response(document)
+
+
+def install(app: FastAPI) -> None:
+    """Every error of `app` leaves as a problem document."""
+    app.add_exception_handler(NbestError, on_nbest_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(CallerGoneError, on_caller_gone)
+    app.add_exception_handler(Exception, on_fault)
+
+
+def pointer(parts: Iterable[str | int]) -> str:
+    """RFC 6901 pointer of a path of keys and indices; the whole document is the empty string."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)

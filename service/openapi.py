@@ -1,0 +1,70 @@
+"""/openapi.json: bodies are read by hand, so their schemas and examples are written in by hand too."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service import examples
+from service.errors import MEDIA_TYPE, Problem
+from service.schemas import EvaluateRequest, RescoreRequest, ScoreRequest
+
+_REFERENCE = "#/components/schemas/{model}"
+_REQUESTS: tuple[type[BaseModel], ...] = (RescoreRequest, ScoreRequest, EvaluateRequest, Problem)
+
+
+def documented(request: type[BaseModel], *, text: bool = False) -> dict[str, Any]:
+    """The OpenAPI entry of a route whose JSON body is a `request`, and perhaps Moses text instead."""
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": _REFERENCE.format(model=request.__name__)}}
+    }
+    if text:
+        content["text/plain"] = {"schema": {"type": "string"}}
+    problem = {"$ref": _REFERENCE.format(model=Problem.__name__)}
+    responses = {
+        status: {"description": words, "content": {MEDIA_TYPE: {"schema": problem}}}
+        for status, words in {
+            "400": "The body cannot be read",
+            "404": "No model or weight set of that name",
+            "413": "More than a limit allows",
+            "415": "Neither a content type nor an encoding that is understood",
+            "422": "The body is not of the documented shape",
+            "429": "The queue is full, or longer than the deadline; Retry-After says when to come back",
+            "503": "Not ready, or no answer within the deadline",
+        }.items()
+    }
+    return {"requestBody": {"required": True, "content": content}, "responses": responses}
+
+
+def install(app: FastAPI) -> None:
+    """`app.openapi()` gives the whole document, its examples using a model this service has."""
+
+    def openapi() -> dict[str, Any]:
+        # Made afresh each time: models may have come or gone, and examples must work when pasted.
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        _, schemas = models_json_schema(
+            [(model, "validation") for model in _REQUESTS], ref_template=_REFERENCE
+        )
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        entries = sorted(app.state.service.registry.entries(), key=lambda entry: not entry.shipped)
+        names = [entry.name for entry in entries]  # shipped ones first: they can be relied on
+        rescore, score = examples.RESCORE, {}
+        if names:
+            rescore, score = examples.with_model(names[0]), examples.score(names[0])
+        _give(document, "/v1/rescore", "application/json", rescore)
+        _give(document, "/v1/rescore", "text/plain", examples.RESCORE_TEXT)
+        _give(document, "/v1/score", "application/json", score)
+        if "/v1/evaluate" in document["paths"]:
+            _give(document, "/v1/evaluate", "application/json", examples.EVALUATE)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _give(document: dict[str, Any], path: str, kind: str, found: dict[str, Any]) -> None:
+    if found:
+        document["paths"][path]["post"]["requestBody"]["content"][kind]["examples"] = found

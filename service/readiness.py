@@ -1,0 +1,42 @@
+"""Whether traffic should be sent here: loading, ready, failed or draining."""
+
+from typing import Literal
+
+from service.errors import NotReadyError
+
+State = Literal["loading", "ready", "failed", "draining"]
+_RETRY_SECONDS = 5.0
+
+
+class Readiness:
+    """One word of state; draining is final."""
+
+    def __init__(self) -> None:
+        self._state: State = "loading"
+        self._reason = "models are being loaded"
+
+    @property
+    def state(self) -> State:
+        """The word itself."""
+        return self._state
+
+    def ready(self) -> None:
+        """All that was to be loaded is loaded."""
+        self._enter("ready", "")
+
+    def failed(self, reason: str) -> None:
+        """What was to be loaded cannot be."""
+        self._enter("failed", reason)
+
+    def drain(self) -> None:
+        """The service is about to stop: requests in hand are finished, new ones belong elsewhere."""
+        self._enter("draining", "the service is stopping")
+
+    def check(self) -> None:
+        """Raises NotReadyError with the reason unless ready."""
+        if self._state != "ready":
+            raise NotReadyError(f"{self._state}: {self._reason}", retry_after_seconds=_RETRY_SECONDS)
+
+    def _enter(self, state: State, reason: str) -> None:
+        if self._state != "draining":
+            self._state, self._reason = state, reason

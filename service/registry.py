@@ -1,0 +1,178 @@
+"""Models and weight sets by name: found by listing, never by path; loaded once, on first use."""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from nbest.errors import InputError, ModelFileError, NbestError, NotFoundError, shorten
+from rescoring.scorer import Scorer
+from rescoring.weights import WeightSet, read_weights
+from service.batching import Batcher
+from service.errors import WeightSetFileError
+
+_NAME = re.compile(r"[^\s|=:/.][^\s|=:/]*")  # what can be a feature's name and stand in a signature
+
+
+class Token(Protocol):
+    """A scored word, or ``</s>``."""
+
+    @property
+    def token(self) -> str:
+        """As in the text."""
+
+    @property
+    def nat_log_prob(self) -> float:
+        """Natural log-probability after what stands before it."""
+
+    @property
+    def is_oov(self) -> bool:
+        """Whether the model does not know the word."""
+
+
+class TextScore(NamedTuple):
+    """The model's numbers for one text; ``</s>`` is counted and scored."""
+
+    nat_log_prob: float
+    token_count: int
+    oov_count: int
+
+
+class TokenScorer(Scorer, Protocol):
+    """A scorer that can also tell its tokens apart; language models are."""
+
+    def score_tokens(self, texts: Sequence[str]) -> Sequence[Sequence[Token]]:
+        """For each text its tokens, ``</s>`` last."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory behind its two queues."""
+
+    scorer: TokenScorer
+    scores: Batcher[TextScore]
+    tokens: Batcher[Sequence[Token]]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """Where a model comes from, without loading it."""
+
+    name: str
+    source: str  # what the opener takes: a path, or the name of a shipped model
+    shipped: bool
+
+
+class Registry:
+    """The models of a directory and the shipped ones; a directory's model hides a shipped namesake."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        shipped: Sequence[str],
+        opener: Callable[[str], TokenScorer],
+        executor: Executor,
+        *,
+        batch_words: int,
+        queue_words: int,
+    ) -> None:
+        self._directory = directory
+        self._shipped = tuple(shipped)
+        self._opener = opener
+        self._executor = executor
+        self._limits = {"batch_words": batch_words, "queue_words": queue_words}
+        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+
+    def entries(self) -> list[ModelEntry]:
+        """Every model there is now, by name."""
+        found = {name: ModelEntry(name, name, shipped=True) for name in self._shipped}
+        if self._directory is not None:
+            for path in _children(self._directory):
+                if path.is_dir():
+                    found[path.name] = ModelEntry(path.name, str(path), shipped=False)
+        return [found[name] for name in sorted(found)]
+
+    def loaded(self, name: str) -> bool:
+        """Whether this model is in memory."""
+        task = self._loading.get(name)
+        return task is not None and task.done() and not _failed(task)
+
+    async def get(self, name: str) -> LoadedModel:
+        """The model called `name`, loaded at its first use; raises NotFoundError, ModelFileError."""
+        task = self._loading.get(name)
+        if task is None or _failed(task):
+            entries = {entry.name: entry for entry in self.entries()}
+            if name not in entries:
+                known = ", ".join(entries) or "none: the service has no models"
+                raise NotFoundError("no such model", expected=f"one of {known}", got=shorten(name))
+            task = self._loading[name] = asyncio.create_task(self._load(entries[name]))
+        # Shielded: one caller who leaves does not cancel the load that others wait for.
+        return await asyncio.shield(task)
+
+    async def _load(self, entry: ModelEntry) -> LoadedModel:
+        loop = asyncio.get_running_loop()
+        try:
+            scorer = await loop.run_in_executor(None, self._opener, entry.source)
+        except ModelFileError as error:
+            message = f"the model {entry.name!r} cannot be loaded: {error.message}"
+            raise ModelFileError(message, expected=error.expected, got=error.got) from error
+        return LoadedModel(
+            scorer,
+            Batcher(lambda texts: _text_scores(scorer, texts), self._executor, **self._limits),
+            Batcher(scorer.score_tokens, self._executor, **self._limits),
+        )
+
+
+def _failed(task: asyncio.Task[LoadedModel]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _text_scores(scorer: Scorer, texts: Sequence[str]) -> list[TextScore]:
+    scores = scorer.score(texts)
+    return [
+        TextScore(float(nat_log_prob), int(tokens), int(oov))
+        for nat_log_prob, tokens, oov in zip(
+            scores.nat_log_probs, scores.token_counts, scores.oov_counts, strict=True
+        )
+    ]
+
+
+class WeightSets:
+    """The weight sets of a directory: NAME.json is called NAME; read afresh when the file changes."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._read: dict[str, tuple[int, WeightSet]] = {}
+
+    def names(self) -> list[str]:
+        """Every weight set there is now."""
+        return sorted(self._files())
+
+    def get(self, name: str) -> WeightSet:
+        """The weight set called `name`; raises NotFoundError, WeightsError."""
+        files = self._files()
+        if name not in files:
+            known = ", ".join(sorted(files)) or "none: the service has no weight sets"
+            raise NotFoundError("no such weight set", expected=f"one of {known}", got=shorten(name))
+        changed = files[name].stat().st_mtime_ns
+        if self._read.get(name, (None,))[0] != changed:
+            try:
+                self._read[name] = (changed, read_weights(files[name]))
+            except InputError as error:  # without the path: it is nobody's business out there
+                message = f"the weight set {name!r} cannot be read: {error.message}"
+                raise WeightSetFileError(message, expected=error.expected, got=error.got) from error
+        return self._read[name][1]
+
+    def _files(self) -> dict[str, Path]:
+        if self._directory is None:
+            return {}
+        return {p.stem: p for p in _children(self._directory) if p.suffix == ".json" and p.is_file()}
+
+
+def _children(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        raise NbestError("the directory in the settings is gone", where=str(directory))
+    return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))

@@ -1,0 +1,105 @@
+"""The lists of a request, each read on its own: what is wrong with one harms that one only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nbest.errors import FormatError, InputError, LimitError, shorten
+from rescoring.formats.jsonl import KEPT_KEYS, ParsedList, parse_list
+from rescoring.nbest import NbestLists
+from service.errors import pointer
+
+
+@dataclass(frozen=True)
+class RequestList:
+    """One list of a request: its columns (S = 1), or what is wrong with it."""
+
+    id: str | None  # None where the list has no id that could be read
+    content: NbestLists | InputError
+    warnings: tuple[str, ...] = ()
+
+
+def read_lists(raw: Sequence[object], max_text_bytes: int) -> list[RequestList]:
+    """Every list of the request, in its order; of two with one id the later one is wrong."""
+    seen: dict[str, int] = {}
+    results: list[RequestList] = []
+    for position, value in enumerate(raw):
+        at = pointer(["lists", position])
+        try:
+            parsed = parse_list(value, at)
+            _check(parsed, at, max_text_bytes)
+            first = seen.setdefault(parsed.id, position)
+            if first != position:
+                raise FormatError(
+                    f"the list id stands twice in the request, first at /lists/{first}",
+                    where=f"{at}/id",
+                    expected="each id once",
+                    got=shorten(parsed.id),
+                )
+            results.append(RequestList(parsed.id, _columns(parsed, at), _warnings(parsed)))
+        except InputError as error:
+            results.append(RequestList(_readable_id(value), error))
+    return results
+
+
+def _columns(parsed: ParsedList, at: str) -> NbestLists:
+    return NbestLists(
+        ids=(parsed.id,),
+        offsets=np.array([0, len(parsed.texts)], dtype=np.int64),
+        texts=parsed.texts,
+        schema=parsed.schema,
+        features=parsed.values,
+        records=parsed.records,
+        references=(parsed.references,) if parsed.references else (),
+        source=at,
+    )
+
+
+def _check(parsed: ParsedList, at: str, max_text_bytes: int) -> None:
+    """Raises for what a file may hold but a request may not."""
+    unknown = [(f"{at}/{key}", key) for key in parsed.records[0].other_of_list if key not in KEPT_KEYS]
+    for row, record in enumerate(parsed.records):
+        unknown += [(f"{at}/hypotheses/{row}/{key}", key) for key in record.other if key not in KEPT_KEYS]
+        check_text(record.text, f"{at}/hypotheses/{row}/text", max_text_bytes)
+    for where, key in unknown:
+        raise FormatError("unknown field", where=where, expected="a documented one", got=shorten(key))
+    check_unicode(parsed.id, f"{at}/id")
+    for feature in parsed.schema:
+        check_unicode(feature.name, f"{at}/hypotheses/0/features")
+
+
+def _warnings(parsed: ParsedList) -> tuple[str, ...]:
+    if "context" in parsed.records[0].other_of_list:
+        return ("the context is not used: these models score each text from its start",)
+    return ()
+
+
+def _readable_id(value: object) -> str | None:
+    found = value.get("id") if isinstance(value, dict) else None
+    try:
+        return found if isinstance(found, str) and found.encode() else None
+    except UnicodeEncodeError:
+        return None
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Raises FormatError for a lone surrogate, which JSON can spell and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FormatError(
+            "a lone surrogate is no character", where=where, expected="Unicode text", got=shorten(text)
+        ) from None
+
+
+def check_text(text: str, where: str, max_text_bytes: int) -> None:
+    """Raises unless `text` is one line of Unicode and of bearable length."""
+    if "\n" in text or "\r" in text:
+        raise FormatError("a line break in a text", where=where, expected="one line", got=shorten(text))
+    check_unicode(text, where)
+    size = len(text.encode())
+    if size > max_text_bytes:
+        raise LimitError(
+            "the text is too long", where=where, expected=f"at most {max_text_bytes} bytes", got=f"{size}"
+        )

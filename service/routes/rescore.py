@@ -1,0 +1,168 @@
+"""N-best lists in, rankings out: JSON, or a Moses list for a Moses list."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from nbest.errors import FormatError, InputError, LimitError, shorten
+from rescoring.formats import parse_nbest
+from rescoring.formats.moses_write import moses_lines
+from rescoring.nbest import NbestLists
+from rescoring.pipeline import Ranked, with_decoder_total
+from rescoring.text import get_pipeline
+from rescoring.weights import WeightSet
+from service.answering import Outcome, Question, answer
+from service.bodies import decode_text, parse_json
+from service.errors import InvalidRequestError, list_fault
+from service.openapi import documented
+from service.request_lists import RequestList, check_text, read_lists
+from service.requests import JSON, TEXT, body_of, media_type, request_id, while_connected
+from service.results import list_out
+from service.schemas import (
+    InlineWeights,
+    ListOut,
+    Options,
+    RescoreEnvelope,
+    RescoreRequest,
+    RescoreResponse,
+)
+from service.state import Service, service_of
+from service.validation import validated
+
+router = APIRouter(tags=["rescore"])
+_QUERY = ("models", "weights", "unknown_feature", "top_k", "deadline_seconds")
+
+
+@router.post("/rescore", include_in_schema=False)
+@router.post(
+    "/v1/rescore",
+    summary="Rank n-best lists again",
+    response_model=RescoreResponse,
+    openapi_extra=documented(RescoreRequest, text=True),
+)
+async def rescore(request: Request) -> Response:
+    """Each list ranked by the weighted sum of its features and of the models' scores.
+
+    What is wrong with one list stands in that list's result. `text/plain` takes Moses lists with the
+    options in the query (`?models=small&weights=mt`) and answers with Moses lists, best first, or with
+    JSON if the request accepts only that; gzip is understood in both.
+    """
+    service = service_of(request)
+    kind = media_type(request, JSON, TEXT)
+    body = await body_of(request, service.settings.max_body_bytes)
+    work = _json(service, request, body) if kind == JSON else _text(service, request, body)
+    return await while_connected(request, work)
+
+
+async def _json(service: Service, request: Request, body: bytes) -> Response:
+    if request.query_params:
+        raise InvalidRequestError(
+            "options of a JSON request stand in its body", expected="no query", got=shorten(request.url.query)
+        )
+    envelope = validated(RescoreEnvelope, await asyncio.to_thread(parse_json, body))
+    _check_count(service, len(envelope.lists))
+    lists = await asyncio.to_thread(read_lists, envelope.lists, service.settings.max_text_bytes)
+    weights, name = _weights(service, envelope.weights)
+    question = Question(envelope.models, weights, name, envelope.options, [one.content for one in lists])
+    outcome = await answer(service, question)
+    return _json_response(request, lists, question.options, outcome)
+
+
+async def _text(service: Service, request: Request, body: bytes) -> Response:
+    options, models, weights_name = _query(request)
+    lists = await asyncio.to_thread(_moses, body, service)
+    weights, name = _weights(service, weights_name)
+    if weights is None:
+        lists = with_decoder_total(lists)
+    if JSON in request.headers.get("accept", ""):
+        each = [lists.select([segment]) for segment in range(len(lists))]
+        question = Question(models, weights, name, options, each)
+        outcome = await answer(service, question)
+        return _json_response(request, [RequestList(one.ids[0], one) for one in each], options, outcome)
+    outcome = await answer(service, Question(models, weights, name, options, [lists]))
+    (ranked,) = outcome.ranked
+    if isinstance(ranked, InputError):
+        raise ranked
+    headers = {"X-Nbest-Signature": outcome.signature}
+    if ranked.warnings:
+        headers["X-Nbest-Warnings"] = "; ".join(ranked.warnings).encode("ascii", "replace").decode()
+    text = await asyncio.to_thread(_moses_text, ranked, options.top_k)
+    return Response(text, media_type=f"{TEXT}; charset=utf-8", headers=headers)
+
+
+def _moses(body: bytes, service: Service) -> NbestLists:
+    if not body.strip():
+        raise FormatError("empty body", expected="Moses n-best lists")
+    lines = decode_text(body).split("\n")
+    numbered = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
+    lists = parse_nbest(numbered, "body", "moses")
+    _check_count(service, len(lists))
+    for row, text in enumerate(lists.texts):
+        check_text(text, lists.where(row), service.settings.max_text_bytes)
+    return lists
+
+
+def _moses_text(ranked: Ranked, top_k: int | None) -> bytes:
+    order = ranked.order
+    if top_k is not None:
+        offsets = ranked.lists.offsets
+        ends = np.minimum(offsets[:-1] + top_k, offsets[1:])
+        kept = [order[start:end] for start, end in zip(offsets[:-1].tolist(), ends.tolist(), strict=True)]
+        order = np.concatenate(kept)
+    return "".join(f"{line}\n" for line in moses_lines(ranked.lists, order, ranked.totals)).encode()
+
+
+def _query(request: Request) -> tuple[Options, list[str], str | None]:
+    """Options, models and weight set's name of a text request."""
+    query = request.query_params
+    for name in query:
+        if name not in _QUERY:
+            raise InvalidRequestError(
+                "unknown query parameter", expected=", ".join(_QUERY), got=shorten(name)
+            )
+        if name != "models" and len(query.getlist(name)) > 1:
+            raise InvalidRequestError(f"the query parameter {name} stands twice", expected="once")
+    given: dict[str, object] = {}
+    try:
+        if "top_k" in query:
+            given["top_k"] = int(query["top_k"])
+        if "deadline_seconds" in query:
+            given["deadline_seconds"] = float(query["deadline_seconds"])
+    except ValueError as error:
+        raise InvalidRequestError("not a number in the query", expected="a number", got=str(error)) from None
+    if "unknown_feature" in query:
+        given["unknown_feature"] = query["unknown_feature"]
+    models = [name for value in query.getlist("models") for name in value.split(",") if name]
+    return validated(Options, given), models, query.get("weights")
+
+
+def _weights(service: Service, asked: str | InlineWeights | None) -> tuple[WeightSet | None, str]:
+    if asked is None:
+        return None, "default"
+    if isinstance(asked, str):
+        return service.weight_sets.get(asked), asked
+    return WeightSet(features=asked.features, text=get_pipeline(asked.text).name), "inline"
+
+
+def _check_count(service: Service, count: int) -> None:
+    limit = service.settings.max_lists
+    if count > limit:
+        raise LimitError("too many lists", where="/lists", expected=f"at most {limit}", got=f"{count}")
+
+
+def _json_response(
+    request: Request, lists: Sequence[RequestList], options: Options, outcome: Outcome
+) -> Response:
+    tokens = outcome.tokens or [{}] * len(lists)
+    results = [
+        ListOut(id=one.id, error=list_fault(ranked))
+        if isinstance(ranked, InputError)
+        else list_out(ranked, options, one.warnings, tokens_of)
+        for one, ranked, tokens_of in zip(lists, outcome.ranked, tokens, strict=True)
+    ]
+    response = RescoreResponse(
+        request_id=request_id(request), signature=outcome.signature, results=results, usage=outcome.usage
+    )
+    return Response(response.model_dump_json(exclude_none=True), media_type=JSON)

@@ -1,0 +1,87 @@
+"""Texts in, log-probabilities out."""
+
+import asyncio
+import math
+import sys
+
+from fastapi import APIRouter, Request, Response
+
+from nbest.errors import LimitError
+from nbest.signature import signature
+from service.bodies import parse_json
+from service.openapi import documented
+from service.request_lists import check_text
+from service.requests import JSON, body_of, media_type, request_id, while_connected, within
+from service.results import tokens_out
+from service.schemas import ScoreOut, ScoreRequest, ScoreResponse, Usage
+from service.state import Service, service_of
+from service.validation import validated
+
+router = APIRouter(tags=["score"])
+
+
+@router.post("/score", include_in_schema=False)
+@router.post(
+    "/v1/score",
+    summary="Log-probabilities of texts",
+    response_model=ScoreResponse,
+    openapi_extra=documented(ScoreRequest),
+)
+async def score(request: Request) -> Response:
+    """One score per text, as if each had been scored alone; ``</s>`` is scored and counted."""
+    service = service_of(request)
+    media_type(request, JSON)
+    body = await body_of(request, service.settings.max_body_bytes)
+    asked = await asyncio.to_thread(lambda: validated(ScoreRequest, parse_json(body)))
+    answer = within(asked.deadline_seconds, _answer(service, asked, request_id(request)))
+    response = await while_connected(request, answer)
+    return Response(response.model_dump_json(exclude_none=True), media_type=JSON)
+
+
+async def _answer(service: Service, asked: ScoreRequest, identity: str) -> ScoreResponse:
+    if len(asked.texts) > service.settings.max_hypotheses:
+        limit = service.settings.max_hypotheses
+        raise LimitError(
+            "too many texts", where="/texts", expected=f"at most {limit}", got=f"{len(asked.texts)}"
+        )
+    for position, text in enumerate(asked.texts):
+        check_text(text, f"/texts/{position}", service.settings.max_text_bytes)
+    model = await service.registry.get(asked.model)
+    model.scores.check_wait(asked.deadline_seconds)
+    answers = await model.scores(asked.texts)
+    tokens = (await model.tokens(asked.texts)).by_text if asked.tokens else {}
+    found = [answers.by_text[text] for text in asked.texts]
+    token_count = sum(one.token_count for one in found)
+    total = math.fsum(one.nat_log_prob for one in found)
+    return ScoreResponse(
+        request_id=identity,
+        signature=signature({asked.model: model.scorer.digest}),
+        scores=[
+            ScoreOut(
+                nat_log_prob=one.nat_log_prob,
+                token_count=one.token_count,
+                oov_count=one.oov_count,
+                normalized=one.nat_log_prob / one.token_count,
+                tokens=tokens_out(tokens[text]) if asked.tokens else None,
+            )
+            for text, one in zip(asked.texts, found, strict=True)
+        ],
+        total_nat_log_prob=total,
+        perplexity=perplexity(total, token_count),
+        usage=Usage(
+            hypotheses=len(asked.texts),
+            tokens=token_count,
+            unique_tokens=sum(one.token_count for one in answers.by_text.values()),
+            oov_count=sum(one.oov_count for one in found),
+            queue_seconds=answers.queue_seconds,
+            compute_seconds=answers.compute_seconds,
+        ),
+    )
+
+
+def perplexity(total_nat_log_prob: float, token_count: int) -> float:
+    """exp(-total / tokens); the largest float where that overflows."""
+    try:
+        return math.exp(-total_nat_log_prob / token_count)
+    except OverflowError:
+        return sys.float_info.max

@@ -1,0 +1,224 @@
+"""The words of the HTTP API: what comes in, what goes out."""
+
+import sys
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from service.errors import ListFault
+
+_LARGEST = sys.float_info.max
+_NUMBER = {"type": "number", "description": "finite"}
+
+
+def _values(value: object) -> tuple[float, ...]:
+    """A feature: one finite number or a list of them."""
+    numbers = []
+    for number in value if isinstance(value, list) and value else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise PydanticCustomError("feature_value", "a feature is a finite number or a list of them")
+        if not -_LARGEST <= number <= _LARGEST:  # NaN compares false; integers may be of any length
+            raise PydanticCustomError("non_finite_feature", "a feature value is not finite")
+        numbers.append(float(number))
+    return tuple(numbers)
+
+
+FeatureValues = Annotated[
+    tuple[float, ...],
+    PlainValidator(_values),
+    WithJsonSchema({"anyOf": [_NUMBER, {"type": "array", "items": _NUMBER, "minItems": 1}]}),
+]
+
+
+class In(BaseModel):
+    """What comes in: nothing unknown is taken for known, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class HypothesisIn(In):
+    """One hypothesis as the decoder left it."""
+
+    text: str = Field(description="tokens separated by single spaces, without <s> and </s>; may be empty")
+    features: dict[str, FeatureValues] = Field(
+        default_factory=dict, description="log-domain scores, natural base, larger is better"
+    )
+
+
+class ListIn(In):
+    """One n-best list; the decoder's order matters only for ties, which the earlier one wins."""
+
+    id: str = Field(min_length=1, description="comes back with the result; each id once in a request")
+    hypotheses: list[HypothesisIn] = Field(min_length=1)
+    references: list[str] | None = Field(default=None, description="not used in ranking")
+    context: list[str] | None = Field(default=None, description="not used by these models; a warning says so")
+
+
+class InlineWeights(In):
+    """Feature weights in the request itself."""
+
+    features: dict[str, FeatureValues] = Field(min_length=1, description="weight of each feature, by name")
+    text: str = Field(default="raw", description="the text pipeline: what is done to a text for a model")
+
+
+class Options(In):
+    """What to answer with, and how strictly."""
+
+    top_k: int | None = Field(default=None, ge=1, description="most hypotheses in a ranking; all by default")
+    contributions: bool = Field(default=False, description="also weight times feature, by feature")
+    tokens: bool = Field(default=False, description="also each model's log-probability of every token")
+    unknown_feature: Literal["error", "ignore"] = Field(
+        default="error", description="what to do with a feature that the weights do not name"
+    )
+    deadline_seconds: FiniteFloat | None = Field(
+        default=None, gt=0, description="an answer that would come later is refused (429) or given up (503)"
+    )
+
+
+class RescoreEnvelope(In):
+    """The request around the lists, which are read one by one."""
+
+    models: list[str] = Field(default_factory=list, description="language models that score the texts")
+    weights: str | InlineWeights | None = Field(
+        default=None,
+        description="a weight set's name or weights inline; none: a stated default, with a warning",
+    )
+    options: Options = Field(default=Options(), description="what to answer with, and how strictly")
+    lists: list[Any] = Field(min_length=1)
+
+
+class RescoreRequest(RescoreEnvelope):
+    """The whole request, as documented."""
+
+    lists: list[ListIn] = Field(min_length=1, description="each is read and ranked on its own")
+
+
+class TokenOut(BaseModel):
+    """One scored token."""
+
+    token: str
+    nat_log_prob: float
+    oov: bool
+
+
+class RankedOut(BaseModel):
+    """One hypothesis in its new place."""
+
+    rank: int = Field(description="from 1")
+    index: int = Field(description="place in the request, from 0")
+    text: str
+    score: float = Field(description="sum of weight times feature")
+    features: dict[str, float | list[float]]
+    contributions: dict[str, float] | None = None
+    tokens: dict[str, list[TokenOut]] | None = None
+
+
+class ListOut(BaseModel):
+    """The answer for one list: a ranking, or what is wrong with the list."""
+
+    id: str | None = Field(default=None, description="absent where the list had none that could be read")
+    changed: bool | None = Field(default=None, description="whether another text than the first came first")
+    warnings: list[str] | None = Field(default=None, description="what was ignored or assumed")
+    weights: dict[str, float | list[float]] | None = Field(
+        default=None, description="those that ranked this list"
+    )
+    ranking: list[RankedOut] | None = None
+    error: ListFault | None = None
+
+
+class Usage(BaseModel):
+    """What the request cost."""
+
+    hypotheses: int
+    tokens: int = Field(description="over all models and hypotheses, </s> counted")
+    unique_tokens: int = Field(description="the same over different texts")
+    oov_count: int
+    queue_seconds: float
+    compute_seconds: float
+
+
+class RescoreResponse(BaseModel):
+    """One result per list, in the order of the request."""
+
+    request_id: str
+    signature: str
+    results: list[ListOut]
+    usage: Usage
+
+
+class ScoreRequest(In):
+    """Texts to score with one model."""
+
+    model: str = Field(description="one of /v1/models")
+    texts: list[str] = Field(min_length=1, description="one line each; may be empty")
+    tokens: bool = Field(default=False, description="also the log-probability of every token")
+    deadline_seconds: FiniteFloat | None = Field(
+        default=None, gt=0, description="an answer that would come later is refused (429) or given up (503)"
+    )
+
+
+class ScoreOut(BaseModel):
+    """One text's score; ``</s>`` is scored and counted."""
+
+    nat_log_prob: float = Field(description="natural log-probability of the text and its </s>")
+    token_count: int = Field(description="</s> counted")
+    oov_count: int
+    normalized: float = Field(description="nat_log_prob / token_count")
+    tokens: list[TokenOut] | None = None
+
+
+class ScoreResponse(BaseModel):
+    """One score per text, in the order of the request."""
+
+    request_id: str
+    signature: str
+    scores: list[ScoreOut]
+    total_nat_log_prob: float
+    perplexity: float = Field(description="exp(-total / tokens), </s> counted; the largest float if beyond")
+    usage: Usage
+
+
+class ModelOut(BaseModel):
+    """One model the service knows."""
+
+    name: str
+    shipped: bool
+    loaded: bool
+    digest: str | None = Field(default=None, description="known once loaded")
+
+
+class ModelsResponse(BaseModel):
+    """Every model and weight set the service knows."""
+
+    models: list[ModelOut]
+    weights: list[str]
+
+
+class EvaluateRequest(In):
+    """One hypothesis and one or more references per segment."""
+
+    metric: Literal["bleu", "wer"] = Field(description="BLEU: larger is better; WER: smaller is better")
+    hypotheses: list[str] = Field(min_length=1, description="one text per segment")
+    references: list[str | Annotated[list[str], Field(min_length=1)]] = Field(
+        min_length=1, description="a reference, or several, per hypothesis"
+    )
+
+
+class EvaluateResponse(BaseModel):
+    """A corpus score with its interval."""
+
+    request_id: str
+    metric: str
+    score: float
+    larger_is_better: bool
+    interval: tuple[float, float] = Field(description="95%, bootstrap over segments")
+    counts: list[int] = Field(description="summed sufficient statistics of the metric")
+    segments: int
+    signature: str
+
+
+class Health(BaseModel):
+    """Alive, ready, or why not."""
+
+    status: Literal["alive", "ready"]

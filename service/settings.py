@@ -1,0 +1,55 @@
+"""Every setting of the service, from NBEST_... environment variables or `nbest serve` flags."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from nbest.errors import ConfigError, shorten
+
+
+class Settings(BaseSettings):
+    """Settings of one server process; frozen once made."""
+
+    model_config = SettingsConfigDict(env_prefix="NBEST_", frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path | None = Field(default=None, description="directory whose sub-directories are models")
+    weights: Path | None = Field(default=None, description="directory whose NAME.json files are weight sets")
+    preload: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="models loaded before the service is ready, comma-separated"
+    )
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="largest body, once decompressed")
+    max_lists: int = Field(default=10_000, ge=1, description="most lists in a request")
+    max_hypotheses: int = Field(default=200_000, ge=1, description="most hypotheses, or texts, in a request")
+    max_text_bytes: int = Field(
+        default=1024 * 1024, ge=1, description="longest hypothesis or text in UTF-8 bytes"
+    )
+    queue_words: int = Field(default=4_000_000, ge=1, description="most words waiting for one model")
+    batch_words: int = Field(default=16_384, ge=1, description="words scored in one call of a model")
+
+    drain_seconds: float = Field(
+        default=0.0, ge=0, le=3600, description="seconds of serving on, not ready, after the first SIGTERM"
+    )
+
+    @field_validator("preload", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part for part in value.split(",") if part) if isinstance(value, str) else value
+
+
+def load_settings(**given: Any) -> Settings:
+    """What is given, else the environment, else the defaults; raises ConfigError naming the setting."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"the setting {name} cannot be used",
+            where=f"NBEST_{name.upper()}",
+            expected=first["msg"].removeprefix("Input should be "),
+            got=shorten(str(first["input"])),
+        ) from None

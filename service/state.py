@@ -1,0 +1,65 @@
+"""What one service process holds: settings, models, weight sets, readiness, the scoring thread."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from nbest.errors import NbestError
+from service.readiness import Readiness
+from service.registry import Registry, TokenScorer, WeightSets
+from service.settings import Settings
+
+log = logging.getLogger("nbest.service")
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts that routes use."""
+
+    settings: Settings
+    registry: Registry
+    weight_sets: WeightSets
+    readiness: Readiness
+    executor: ThreadPoolExecutor
+
+    async def preload(self) -> None:
+        """Loads what the settings name, then the service is ready; what fails is said by /readyz."""
+        try:
+            for name in self.settings.preload:
+                await self.registry.get(name)
+        except NbestError as error:
+            log.error("preloading failed: %s", error)
+            self.readiness.failed(str(error))
+        else:
+            self.readiness.ready()
+
+    async def close(self) -> None:
+        """Drains; the call that runs now is finished, nothing after it."""
+        self.readiness.drain()
+        await asyncio.to_thread(self.executor.shutdown, wait=True, cancel_futures=True)
+
+
+def build(settings: Settings, opener: Callable[[str], TokenScorer], shipped: Sequence[str]) -> Service:
+    """The parts, put together."""
+    # One thread: models already use every core, and two at once would only share them.
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
+    registry = Registry(
+        settings.models,
+        shipped,
+        opener,
+        executor,
+        batch_words=settings.batch_words,
+        queue_words=settings.queue_words,
+    )
+    return Service(settings, registry, WeightSets(settings.weights), Readiness(), executor)
+
+
+def service_of(request: Request) -> Service:
+    """The service that this request reached."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service

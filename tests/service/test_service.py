@@ -1,0 +1,317 @@
+"""Requests at the same time, deadlines, callers who leave, readiness, names and headers."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+
+MakeClient = Callable[..., TestClient]
+
+
+def ask(text: str, **options: Any) -> dict[str, Any]:
+    return {
+        "models": ["small"],
+        "weights": {"features": {"small": 1.0}},
+        "options": options,
+        "lists": [{"id": "u", "hypotheses": [{"text": text}, {"text": "a man"}]}],
+    }
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("never came true")
+
+
+def with_app(world: Any, run: Callable[[httpx2.AsyncClient, Any], Any], **settings: Any) -> Any:
+    """What `run` gives, with a client inside the loop of a fresh service; its model is loaded."""
+    app = create_app(world.settings(**settings), opener=world.open_scorer, shipped=["small"])
+
+    async def main() -> Any:
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://nbest") as client:
+            loaded = await app.state.service.registry.get("small")
+            return await run(client, loaded.scorer)
+
+    return asyncio.run(main())
+
+
+def test_concurrent_requests_are_merged_and_each_gets_its_own_numbers(world: Any) -> None:
+    async def run(client: httpx2.AsyncClient, scorer: Any) -> None:
+        scorer.gate.clear()
+        first = asyncio.create_task(client.post("/rescore", json=ask("horse")))
+        await until(lambda: len(scorer.calls) == 1)
+        texts = ["man", "is", "riding", "writing", "a", "man man"]
+        tasks = [asyncio.create_task(client.post("/rescore", json=ask(text))) for text in texts]
+        registry_waits = [
+            asyncio.create_task(client.post("/score", json={"model": "small", "texts": ["zebra"]}))
+        ]
+        await asyncio.sleep(0.2)
+        scorer.gate.set()
+        await first
+        answers = [await task for task in tasks]
+        assert len(scorer.calls) == 2  # seven requests, one call
+        assert sorted(scorer.calls[1]) == sorted([*texts, "a man", "zebra"])  # "a man" once
+        expected = {"man": -2.5, "is": -2.0, "riding": -3.5, "writing": -5.5, "a": -1.5, "man man": -4.5}
+        for text, answer in zip(texts, answers, strict=True):
+            ranking = answer.json()["results"][0]["ranking"]
+            assert {entry["text"]: entry["score"] for entry in ranking} == {
+                text: expected[text],
+                "a man": -3.5,
+            }
+        assert (await registry_waits[0]).json()["scores"][0]["nat_log_prob"] == -8.5
+
+    with_app(world, run)
+
+
+def test_a_full_queue_is_429_with_retry_after(world: Any) -> None:
+    async def run(client: httpx2.AsyncClient, scorer: Any) -> None:
+        scorer.gate.clear()
+        first = asyncio.create_task(client.post("/rescore", json=ask("horse")))
+        await until(lambda: len(scorer.calls) == 1)
+        second = asyncio.create_task(client.post("/rescore", json=ask("man")))
+        await asyncio.sleep(0.1)
+        refused = await client.post("/rescore", json=ask("is"))
+        assert (refused.status_code, refused.json()["type"]) == (429, "busy")
+        assert int(refused.headers["retry-after"]) >= 1
+        scorer.gate.set()
+        assert (await first).status_code == (await second).status_code == 200
+        assert (await client.post("/rescore", json=ask("is"))).status_code == 200
+
+    with_app(world, run, queue_words=8)
+
+
+def test_a_deadline_that_passes_is_503_and_its_texts_are_dropped(world: Any) -> None:
+    async def run(client: httpx2.AsyncClient, scorer: Any) -> None:
+        scorer.gate.clear()
+        first = asyncio.create_task(client.post("/rescore", json=ask("horse")))
+        await until(lambda: len(scorer.calls) == 1)
+        began = time.perf_counter()
+        late = await client.post("/rescore", json=ask("zebra", deadline_seconds=0.1))
+        assert 0.1 <= time.perf_counter() - began < 5
+        assert (late.status_code, late.json()["type"]) == (503, "deadline-exceeded")
+        assert "retry-after" in late.headers
+        scorer.gate.set()
+        await first
+        in_time = await client.post("/rescore", json=ask("man", deadline_seconds=30))
+        assert in_time.status_code == 200
+        assert not any("zebra" in texts for texts in scorer.calls)
+
+    with_app(world, run)
+
+
+def test_a_deadline_shorter_than_the_queue_is_refused_at_once(world: Any) -> None:
+    async def run(client: httpx2.AsyncClient, scorer: Any) -> None:
+        scorer.gate.clear()
+        first = asyncio.create_task(client.post("/rescore", json=ask("horse")))
+        await until(lambda: len(scorer.calls) == 1)
+        long = asyncio.create_task(client.post("/rescore", json=ask("man " * 100_000)))
+        await asyncio.sleep(0.3)
+        refused = await client.post("/rescore", json=ask("is", deadline_seconds=1.0))
+        assert (refused.status_code, refused.json()["type"]) == (429, "busy")
+        scorer.gate.set()
+        assert (await first).status_code == (await long).status_code == 200
+
+    with_app(world, run)
+
+
+def test_a_caller_who_leaves_is_not_scored(world: Any) -> None:
+    app = create_app(world.settings(), opener=world.open_scorer, shipped=["small"])
+
+    async def main() -> None:
+        scorer = (await app.state.service.registry.get("small")).scorer
+        scorer.gate.clear()
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://nbest") as client:
+            first = asyncio.create_task(client.post("/rescore", json=ask("horse")))
+            await until(lambda: len(scorer.calls) == 1)
+            body = b'{"model": "small", "texts": ["zebra"]}'
+            inbox = asyncio.Queue[dict[str, Any]]()
+            inbox.put_nowait({"type": "http.request", "body": body, "more_body": False})
+            sent: list[Any] = []
+            scope = {
+                "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+                "path": "/v1/score", "raw_path": b"/v1/score", "query_string": b"", "root_path": "",
+                "scheme": "http", "headers": [(b"content-type", b"application/json")],
+                "server": ("nbest", 80), "client": ("127.0.0.1", 1),
+            }  # fmt: skip
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            gone = asyncio.create_task(app(scope, inbox.get, send))
+            await until(lambda: app_waiting() > 0)
+            inbox.put_nowait({"type": "http.disconnect"})
+            await gone
+            assert app_waiting() == 0
+            scorer.gate.set()
+            assert (await first).status_code == 200
+        assert not any("zebra" in texts for texts in scorer.calls)
+        assert [message.get("status") for message in sent[:1]] == [499]
+
+    def app_waiting() -> int:
+        task = app.state.service.registry._loading["small"]
+        return int(task.result().scores.waiting_words)
+
+    asyncio.run(main())
+
+
+def test_ready_once_preloaded_and_503_before(world: Any) -> None:
+    loading, release = threading.Event(), threading.Event()
+
+    def slow(source: str) -> Any:
+        loading.set()
+        assert release.wait(10)
+        return world.open_scorer(source)
+
+    app = create_app(world.settings(preload="small,local"), opener=slow, shipped=["small"])
+    with TestClient(app) as client:
+        assert loading.wait(10)
+        waiting = client.get("/readyz")
+        assert (waiting.status_code, waiting.json()["type"]) == (503, "not-ready")
+        assert "loading" in waiting.json()["detail"]
+        assert client.get("/livez").json() == {"status": "alive"}
+        release.set()
+        for _ in range(1000):
+            if client.get("/readyz").status_code == 200:
+                break
+            time.sleep(0.005)
+        assert client.get("/readyz").json() == {"status": "ready"}
+        assert {m["name"]: m["loaded"] for m in client.get("/models").json()["models"]} == {
+            "broken": False, "local": True, "small": True,
+        }  # fmt: skip
+        app.state.service.readiness.drain()
+        draining = client.get("/readyz")
+        assert (draining.status_code, "draining" in draining.json()["detail"]) == (503, True)
+        assert client.post("/rescore", json=ask("man")).status_code == 200  # what still comes is served
+
+
+def test_a_model_that_cannot_be_preloaded_is_said_by_readyz(make_client: MakeClient) -> None:
+    client = make_client(preload="broken")
+    for _ in range(1000):
+        answer = client.get("/readyz")
+        if "failed" in answer.json().get("detail", ""):
+            break
+        time.sleep(0.005)
+    assert answer.status_code == 503
+    assert "'broken'" in answer.json()["detail"]
+
+
+def test_models_and_weight_sets_by_name(client: TestClient, world: Any) -> None:
+    (world.models / ".hidden").mkdir()
+    (world.models / "not a name").mkdir()
+    (world.models / "file.txt").write_text("x")
+    (world.weights / "notes.txt").write_text("x")
+    before = client.get("/v1/models").json()
+    assert before["weights"] == ["asr"]
+    assert [(m["name"], m["shipped"], m["loaded"]) for m in before["models"]] == [
+        ("broken", False, False),
+        ("local", False, False),
+        ("small", True, False),
+    ]
+    client.post("/score", json={"model": "local", "texts": ["a"]})
+    after = {m["name"]: m for m in client.get("/models").json()["models"]}
+    assert after["local"]["loaded"]
+    assert after["local"]["digest"] == "sha256:" + "0" * 64
+    assert list(world.opened) == [str(world.models / "local")]  # loaded once, nothing else
+
+
+def test_a_model_is_loaded_once_by_concurrent_first_requests(world: Any) -> None:
+    opened: list[str] = []
+
+    def slow(source: str) -> Any:
+        opened.append(source)
+        time.sleep(0.1)
+        return world.open_scorer(source)
+
+    app = create_app(world.settings(), opener=slow, shipped=["small"])
+
+    async def main() -> None:
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://nbest") as client:
+            posts = [client.post("/rescore", json=ask(text)) for text in ("man", "is", "a")]
+            assert [answer.status_code for answer in await asyncio.gather(*posts)] == [200] * 3
+
+    asyncio.run(main())
+    assert opened == ["small"]
+
+
+def test_a_model_that_failed_to_load_is_tried_again(world: Any) -> None:
+    from nbest.errors import ModelFileError
+
+    outcomes = [ModelFileError("corrupt"), None]
+
+    def flaky(source: str) -> Any:
+        error = outcomes.pop(0)
+        if error:
+            raise error
+        return world.open_scorer(source)
+
+    with TestClient(create_app(world.settings(), opener=flaky, shipped=["small"])) as client:
+        body = {"model": "small", "texts": ["a"]}
+        assert [client.post("/score", json=body).status_code for _ in range(2)] == [503, 200]
+
+
+def test_a_corrupt_weight_set_is_the_services_fault(client: TestClient, world: Any, tmp_path: Any) -> None:
+    (world.weights / "bad.json").write_text("{")
+    answer = client.post("/rescore", json={**ask("a"), "weights": "bad"})
+    assert (answer.status_code, answer.json()["type"]) == (503, "invalid-weight-set")
+    assert "'bad'" in answer.json()["detail"]
+    assert str(tmp_path) not in answer.text
+
+
+def test_a_changed_weight_set_is_read_again(client: TestClient, world: Any) -> None:
+    import json
+    import os
+
+    def scored(weight: float, stamp: int) -> float:
+        path = world.weights / "w.json"
+        path.write_text(json.dumps({"format": "nbest-weights/1", "features": {"small": weight}}))
+        os.utime(path, ns=(stamp, stamp))
+        answer = client.post("/rescore", json={**ask("a"), "weights": "w"})
+        return float(answer.json()["results"][0]["ranking"][0]["score"])
+
+    assert [scored(1.0, 10**18), scored(2.0, 2 * 10**18)] == [-1.5, -3.0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [("GET", "/nothing", 404, "no-such-route"), ("GET", "/v1/rescore", 405, "method-not-allowed")],
+)
+def test_unknown_routes_and_methods_are_problems(
+    client: TestClient, method: str, path: str, status: int, kind: str
+) -> None:
+    answer = client.request(method, path)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["type"]) == (status, kind)
+
+
+def test_request_ids_are_kept_or_made(client: TestClient) -> None:
+    body = ask("man")
+    kept = client.post("/rescore", json=body, headers={"X-Request-ID": "call-17"})
+    assert kept.headers["x-request-id"] == kept.json()["request_id"] == "call-17"
+    made = client.post("/rescore", json=body, headers={"X-Request-ID": "a b\x7f"})
+    assert made.headers["x-request-id"] == made.json()["request_id"] != "a b\x7f"
+    assert len(made.json()["request_id"]) == 32
+
+
+def test_a_fault_is_500_without_its_inside(world: Any) -> None:
+    app = create_app(world.settings(), opener=world.open_scorer, shipped=["small"])
+
+    @app.get("/boom")
+    async def boom() -> None:
+        raise ZeroDivisionError("secret")
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/boom")
+    assert (answer.status_code, answer.json()["type"]) == (500, "internal-error")
+    assert "secret" not in answer.text
