@@ -1,0 +1,1 @@
+"""N-best lists, feature weights, metrics and tuning; needs no torch."""
