@@ -12,7 +12,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "results.md"
-RESULTS = HERE / "results" / "rescoring.json"
+RESULTS = HERE / "results" / "real_lists.json"
 
 
 def spread(values: list[float]) -> str:

@@ -1,7 +1,7 @@
 """What a language model is worth on real lists: tuned on dev, applied once to test, several tunings a row.
 
-    python benchmarks/rescoring.py --data ../shared/data --lm captions-lstm --lm small \\
-        --out benchmarks/results/rescoring.json
+    python benchmarks/real_lists.py --data ../shared/data --lm captions-lstm --lm small \\
+        --out benchmarks/results/real_lists.json
 
 Rows: the decoder's 1-best; its own features re-tuned; those and each language model; the oracle. Every row is
 tuned by the same tuner with the same restarts and seeds. The results go to a JSON file as they come, a
