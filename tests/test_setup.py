@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -385,6 +386,71 @@ def test_python_can_be_chosen(machine: Machine, tmp_path: Path) -> None:
 def test_constraints_without_torch_are_refused(machine: Machine) -> None:
     (machine.project / "constraints.txt").write_text("alpha==1\n")
     assert "constraints.txt pins no torch" in machine.fail("run")
+
+
+# With a real pip, which reaches nothing but folders
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    """An empty package as pip installs it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    information = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(
+            f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(
+            f"{information}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr(f"{information}/RECORD", "")
+
+
+def index(folder: Path) -> str:
+    """The address of a package index made of the wheels in `folder`/NAME/."""
+    for package in folder.iterdir():
+        links = "".join(
+            f'<a href="{file.name.replace("+", "%2B")}">{file.name}</a>' for file in package.iterdir()
+        )
+        (package / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
+    return folder.as_uri()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("offered", "capped"), [(True, False), (False, True)])
+def test_real_pip_takes_the_cpu_build(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: bool, capped: bool
+) -> None:
+    registry, torches, offers = tmp_path / "registry", tmp_path / "torches", tmp_path / "offers"
+    for version in ("1.4", "1.5", "1.6"):
+        wheel(registry / "alpha", "alpha", version)
+    for version in ("2.12.0", "2.13.0", "2.14.0"):  # the builds for CUDA that the usual registry has
+        wheel(registry / "torch", "torch", version)
+    wheel(offers if offered else torches / "torch", "torch", "2.13.0+cpu")
+    torches.mkdir(exist_ok=True)
+    settings = {
+        "PATH": os.environ["PATH"],
+        "PYTHON": sys.executable,
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_INDEX_URL": index(registry),
+        "TORCH_INDEX_URL": index(torches),
+    }
+    if offered:
+        settings["PIP_FIND_LINKS"] = str(offers)
+    if capped:  # as a machine's own settings may
+        (tmp_path / "cap.txt").write_text("torch<=2.14.1\n")
+        settings["PIP_CONSTRAINT"] = str(tmp_path / "cap.txt")
+    done = machine.setup("libraries", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("from file://" in done.stdout) == (not offered)
+    packages = (
+        machine.project / ".venv/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    )
+    found = sorted(path.name for path in packages.glob("[at]*.dist-info"))
+    assert found == ["alpha-1.5.dist-info", "torch-2.13.0+cpu.dist-info"]
+    again = machine.setup("libraries", **settings)
+    assert (again.returncode, again.stdout) == (0, "")
 
 
 # The wheel for the image
