@@ -41,6 +41,10 @@ class Metric(Protocol):
         """True for BLEU, False for error rates."""
 
     @property
+    def separable(self) -> bool:
+        """Whether choosing each list's best hypothesis alone is best for the corpus: WER yes, BLEU no."""
+
+    @property
     def signature(self) -> str:
         """Tokenisation, smoothing and library version; not the number of references (see `report`)."""
 

@@ -28,6 +28,7 @@ class Bleu:
 
     name = "bleu"
     larger_is_better = True
+    separable = False
     count_names = (
         "hypothesis_length",
         "reference_length",

@@ -23,6 +23,7 @@ class Wer:
 
     name = "wer"
     larger_is_better = False
+    separable = True  # the denominator is the references'
     count_names = ("substitutions", "deletions", "insertions", "reference_words")
 
     @property

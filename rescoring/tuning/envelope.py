@@ -17,6 +17,48 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Heights:
+    """The intercepts of N hypotheses: their scores where the line starts.
+
+    values   (N,) finite
+    summits  (S,) the first row with the highest intercept of each list
+    below    (N,) how far each is below its list's summit, <= 0
+    """
+
+    values: Floats
+    summits: Ints
+    below: Floats
+
+    @classmethod
+    def of(cls, values: Floats, offsets: Ints) -> "Heights":
+        """From (N,) intercepts of the lists bounded by `offsets` (S+1,), none of them empty."""
+        summits = first_highest(values, np.arange(len(values)), offsets)
+        return cls(values, summits, values - np.repeat(values[summits], np.diff(offsets)))
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The slopes of N hypotheses along one direction, wherever the line starts.
+
+    values   (N,) finite
+    lowest   ascending rows whose slope is the lowest of their list
+    highest  ascending rows whose slope is the highest of their list
+    """
+
+    values: Floats
+    lowest: Ints
+    highest: Ints
+
+    @classmethod
+    def of(cls, values: Floats, offsets: Ints) -> "Slopes":
+        """From (N,) slopes of the lists bounded by `offsets` (S+1,), none of them empty."""
+        begins, sizes = offsets[:-1], np.diff(offsets)
+        lowest = values == np.repeat(np.minimum.reduceat(values, begins), sizes)
+        highest = values == np.repeat(np.maximum.reduceat(values, begins), sizes)
+        return cls(values, np.flatnonzero(lowest), np.flatnonzero(highest))
+
+
+@dataclass(frozen=True)
 class Envelopes:
     """The upper envelopes of S lists.
 
@@ -30,50 +72,56 @@ class Envelopes:
     corners: Floats
 
 
-def upper_envelopes(intercepts: Floats, slopes: Floats, offsets: Ints) -> Envelopes:
-    """The best hypothesis of every list at each g.
+def upper_envelopes(heights: Heights, slopes: Slopes, offsets: Ints) -> Envelopes:
+    """The best hypothesis of every list at each g, for lists bounded by `offsets` (S+1,).
 
-    `intercepts` and `slopes` are (N,), finite; `offsets` (S+1,) bound the lists, none of them empty. Of
-    identical lines the earlier row is taken. A line that only touches a corner may appear or not: it is best
-    over no length. Within a list slopes ascend strictly, and corners ascend up to rounding.
+    Of identical lines the earlier row is taken. A line that only touches a corner may appear or not: it is
+    best over no length. Within a list slopes ascend strictly, and corners ascend up to rounding.
     """
-    rows, begins = _candidates(intercepts, slopes, offsets)
-    hull = _upper_hulls(slopes[rows], intercepts[rows], begins)
+    rows, begins = _candidates(heights, slopes, offsets)
+    hull = _upper_hulls(slopes.values[rows], heights.values[rows], begins)
     rows, starts = rows[hull], np.searchsorted(hull, begins[:-1])
-    rises, runs = np.diff(intercepts[rows], prepend=0.0), np.diff(slopes[rows], prepend=0.0)
+    rises, runs = np.diff(heights.values[rows], prepend=0.0), np.diff(slopes.values[rows], prepend=0.0)
     rises[starts], runs[starts] = np.inf, 1.0
-    return Envelopes(rows, starts, -rises / runs)
+    with np.errstate(over="ignore"):  # nearly parallel lines meet very far away
+        return Envelopes(rows, starts, -rises / runs)
 
 
-def _candidates(intercepts: Floats, slopes: Floats, offsets: Ints) -> tuple[Ints, Ints]:
+def first_highest(values: Floats, rows: Ints, offsets: Ints) -> Ints:
+    """(S,) the first of the ascending `rows` with the highest value of its list; each list has a row."""
+    starts = np.searchsorted(rows, offsets[:-1])
+    mine = values[rows]
+    highest = np.repeat(np.maximum.reduceat(mine, starts), np.diff(starts, append=len(rows)))
+    reached: Ints = rows[mine == highest]
+    return reached[np.searchsorted(reached, offsets[:-1])]
+
+
+def _candidates(heights: Heights, slopes: Slopes, offsets: Ints) -> tuple[Ints, Ints]:
     """(C,) rows that may be on a hull, list by list, slopes strictly ascending; (S+1,) where lists begin.
 
     The summit has the highest intercept, so the chord left of it rises and the right one falls, and a point
     is above them where it is above the lower of the two lines.
     """
     sizes = np.diff(offsets)
-    summit = _first_highest(intercepts, np.arange(len(intercepts)), offsets)  # (S,) rows
-    down = intercepts - np.repeat(intercepts[summit], sizes)  # (N,)
-    across = slopes - np.repeat(slopes[summit], sizes)
-    lowest = np.repeat(np.minimum.reduceat(slopes, offsets[:-1]), sizes)
-    highest = np.repeat(np.maximum.reduceat(slopes, offsets[:-1]), sizes)
-    first = _first_highest(intercepts, np.flatnonzero(slopes == lowest), offsets)
-    last = _first_highest(intercepts, np.flatnonzero(slopes == highest), offsets)
-    left = np.repeat(_ratio(down[first], across[first]), sizes)
-    right = np.repeat(_ratio(down[last], across[last]), sizes)
-    keep = down > np.minimum(left * across, right * across)
-    keep[summit] = keep[first] = keep[last] = True
+    first = first_highest(heights.values, slopes.lowest, offsets)  # (S,) rows
+    last = first_highest(heights.values, slopes.highest, offsets)
+    middle = slopes.values[heights.summits]  # (S,)
+    across = slopes.values - np.repeat(middle, sizes)  # (N,)
+    left = np.repeat(_ratio(heights.below[first], slopes.values[first] - middle), sizes)
+    right = np.repeat(_ratio(heights.below[last], slopes.values[last] - middle), sizes)
+    left *= across
+    right *= across
+    keep = heights.below > np.minimum(left, right, out=left)
+    keep[heights.summits] = keep[first] = keep[last] = True
     rows = np.flatnonzero(keep)
     segments = np.searchsorted(offsets, rows, side="right") - 1
-    order = _by_list_and_slope(segments, slopes[rows], len(offsets) - 1)
+    order = _by_list_and_slope(segments, slopes.values[rows], len(offsets) - 1)
     rows, segments = rows[order], segments[order]
-    starts = np.flatnonzero(
-        (np.diff(slopes[rows], prepend=np.nan) != 0.0) | (np.diff(segments, prepend=-1) != 0)
-    )
-    runs = np.diff(starts, append=len(rows))
-    mine = intercepts[rows]
-    highest = np.repeat(np.maximum.reduceat(mine, starts), runs)
-    best = np.minimum.reduceat(np.where(mine == highest, rows, len(intercepts)), starts)  # of each slope
+    new_slope = np.diff(slopes.values[rows], prepend=np.nan) != 0.0
+    starts = np.flatnonzero(new_slope | (np.diff(segments, prepend=-1) != 0))
+    mine = heights.values[rows]
+    highest = np.repeat(np.maximum.reduceat(mine, starts), np.diff(starts, append=len(rows)))
+    best = np.minimum.reduceat(np.where(mine == highest, rows, len(keep)), starts)  # of each slope
     return best, np.searchsorted(segments[starts], np.arange(len(offsets)))
 
 
@@ -82,15 +130,6 @@ def _by_list_and_slope(segments: Ints, slopes: Floats, lists: int) -> Ints:
     order = np.argsort(slopes)
     narrow = np.uint16 if lists <= 1 << 16 else np.int64  # numpy sorts 16-bit integers by radix
     return order[np.argsort(segments[order].astype(narrow), kind="stable")]
-
-
-def _first_highest(values: Floats, rows: Ints, offsets: Ints) -> Ints:
-    """(S,) the first of the ascending `rows` with the highest value of its list; each list has a row."""
-    starts = np.searchsorted(rows, offsets[:-1])
-    mine = values[rows]
-    highest = np.repeat(np.maximum.reduceat(mine, starts), np.diff(starts, append=len(rows)))
-    reached: Ints = rows[mine == highest]
-    return reached[np.searchsorted(reached, offsets[:-1])]
 
 
 def _ratio(rise: Floats, run: Floats) -> Floats:

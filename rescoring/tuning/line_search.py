@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescoring.metrics.base import Metric
-from rescoring.tuning.envelope import upper_envelopes
+from rescoring.tuning.envelope import Heights, Slopes, upper_envelopes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,9 +39,9 @@ class Step:
     score: float
 
 
-def stretches(intercepts: Floats, slopes: Floats, offsets: Ints, counts: Ints) -> Stretches:
-    """The line ``intercepts + g * slopes`` (N,), cut where a 1-best of the lists changes."""
-    envelopes = upper_envelopes(intercepts, slopes, offsets)
+def stretches(heights: Heights, slopes: Slopes, offsets: Ints, counts: Ints) -> Stretches:
+    """The line ``heights + g * slopes``, cut where a 1-best of the lists changes; `counts` are (N, K)."""
+    envelopes = upper_envelopes(heights, slopes, offsets)
     counted = counts[envelopes.rows]  # (E, K)
     changes = np.delete(np.diff(counted, axis=0, prepend=0), envelopes.starts, axis=0)
     corners = np.delete(envelopes.corners, envelopes.starts)

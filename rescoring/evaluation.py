@@ -1,0 +1,158 @@
+"""Evaluation of one output: the score by the field's own library, its interval, its counts, its signature."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nbest.errors import ConfigError, FormatError, ReferenceMismatchError, shorten
+from nbest.files import read_lines
+from rescoring.metrics import Metric, References
+from rescoring.metrics.base import check_segments
+from rescoring.significance import SAMPLES, SEED, Interval, interval
+
+Path = str | os.PathLike[str]
+Style = Literal["lines", "kaldi"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A corpus score and what is to be known about it.
+
+    metric     its name
+    score      BLEU 0 to 100 by sacrebleu, WER in percent by jiwer
+    interval   bootstrap percentiles of the score
+    counts     the summed counts by name
+    signature  the library's own
+    segments   how many were scored
+    """
+
+    metric: str
+    score: float
+    interval: Interval
+    counts: Mapping[str, int]
+    signature: str
+    segments: int
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.interval.low
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.interval.high
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Hypotheses and references that belong together, and how they were told to.
+
+    style  ``lines``: line by line; ``kaldi``: by the utterance id that begins each line
+    """
+
+    hypotheses: tuple[str, ...]
+    references: tuple[tuple[str, ...], ...]
+    style: Style
+
+
+def evaluate(
+    hypotheses: Sequence[str],
+    references: References,
+    metric: Metric,
+    samples: int = SAMPLES,
+    seed: int = SEED,
+    confidence: float = 0.95,
+) -> Evaluation:
+    """The corpus score of S hypotheses against S segments' references.
+
+    Raises ReferenceMismatchError naming both numbers where they differ.
+    """
+    check_segments(hypotheses, references)
+    report = metric.report(hypotheses, references)
+    counts = metric.counts(hypotheses, np.arange(len(hypotheses)), references)  # (S, K)
+    return Evaluation(
+        metric=metric.name,
+        score=report.score,
+        interval=interval(counts, metric, samples, seed, confidence),
+        counts=dict(zip(metric.count_names, counts.sum(axis=0).tolist(), strict=True)),
+        signature=report.signature,
+        segments=len(hypotheses),
+    )
+
+
+def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style | None = None) -> Pairs:
+    """Hypotheses from one text file, references from one or more: line by line or by utterance id.
+
+    Without a `style` it is ``kaldi`` where every line of every file begins with an id, that is a word with a
+    digit, ``-`` or ``_``, no id twice and the same ids in all files; else ``lines``. Raises
+    ReferenceMismatchError naming the files and both counts, or the ids that differ.
+    """
+    several = [references] if isinstance(references, str | os.PathLike) else list(references)
+    if not several:
+        raise ReferenceMismatchError("no references", expected="at least one file of references", got="0")
+    names = [os.fspath(path) for path in (hypotheses, *several)]
+    files = [[line for _, line in read_lines(path)] for path in (hypotheses, *several)]
+    if style is None:
+        style = "kaldi" if _begin_with_ids(files) else "lines"
+    if style == "kaldi":
+        files = _by_utterance(names, files)
+    elif style != "lines":
+        raise ConfigError("unknown style of text", expected="lines or kaldi", got=repr(style))
+    for name, lines in zip(names[1:], files[1:], strict=True):
+        if len(lines) != len(files[0]):
+            raise ReferenceMismatchError(
+                "hypotheses and references differ in number",
+                where=name,
+                expected=f"{len(files[0])} lines, as in {names[0]}",
+                got=f"{len(lines)} lines",
+            )
+    return Pairs(tuple(files[0]), tuple(zip(*files[1:], strict=True)), style)
+
+
+def _split(line: str) -> tuple[str, str]:
+    """The word that begins the line and the rest; Kaldi separates them by a space or a TAB."""
+    first, _, rest = line.strip(" \t").replace("\t", " ", 1).partition(" ")
+    return first, rest
+
+
+def _begin_with_ids(files: Sequence[Sequence[str]]) -> bool:
+    keys = [[_split(line)[0] for line in lines] for lines in files]
+    looks = all(any(c.isdigit() or c in "-_" for c in key) for several in keys for key in several)
+    return (
+        bool(keys[0])
+        and looks
+        and all(len(set(several)) == len(several) and set(several) == set(keys[0]) for several in keys)
+    )
+
+
+def _by_utterance(names: Sequence[str], files: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The texts of all files in the order of the first one's ids."""
+    tables: list[dict[str, str]] = []
+    for name, lines in zip(names, files, strict=True):
+        table: dict[str, str] = {}
+        for number, line in enumerate(lines, start=1):
+            key, text = _split(line)
+            if not key or key in table:
+                problem = f"utterance {shorten(key)} stands there twice" if key else "line without an id"
+                raise FormatError(problem, where=f"{name}:{number}", expected="'id words', each id once")
+            table[key] = text
+        tables.append(table)
+    for name, table in zip(names[1:], tables[1:], strict=True):
+        missing, extra = sorted(tables[0].keys() - table.keys()), sorted(table.keys() - tables[0].keys())
+        if missing or extra:
+            raise ReferenceMismatchError(
+                f"other utterances: {len(missing)} lack a reference{_such(missing)}, "
+                f"{len(extra)} lack a hypothesis{_such(extra)}",
+                where=name,
+                expected=f"the {len(tables[0])} utterances of {names[0]}",
+                got=f"{len(table)} utterances",
+            )
+    return [[table[key] for key in tables[0]] for table in tables]
+
+
+def _such(keys: Sequence[str]) -> str:
+    return f" ({', '.join(map(shorten, keys[:3]))}{', ...' if len(keys) > 3 else ''})" if keys else ""

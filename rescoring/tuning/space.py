@@ -1,0 +1,121 @@
+"""Where tuning searches: standardised columns, places with their score, moves along lines.
+
+Each column is centred within its list, which changes no ranking, and divided by its spread, so that a step
+means as much for a log-probability of -200 as for a count of 3.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbest.errors import FeatureError
+from rescoring.metrics.base import Metric
+from rescoring.nbest import NbestLists
+from rescoring.tuning.envelope import Heights, Slopes
+from rescoring.tuning.line_search import best_step, stretches
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point (F,) of the search, the scores of all hypotheses there, and the metric of the 1-bests."""
+
+    point: Floats
+    heights: Heights
+    score: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """The standardised problem.
+
+    columns  (F, N) features, centred within their list, divided by their spread; zero where constant
+    spreads  (F,) root mean square of the centred columns
+    varies   (F,) whether a column differs within any list
+    axes     F slopes along the coordinates; None where constant
+    bounds   (F, 2) of a point
+    scales   whether points may be scaled: no finite bound but 0
+    """
+
+    columns: Floats
+    spreads: Floats
+    varies: Bools
+    axes: tuple[Slopes | None, ...]
+    bounds: Floats
+    scales: bool
+    offsets: Ints
+    counts: Ints
+    metric: Metric
+
+    @classmethod
+    def of(cls, lists: NbestLists, counts: Ints, metric: Metric, ranges: Floats) -> "Space":
+        """The space of `lists`, none of them empty; `ranges` (F, 2) bound the weights of the features.
+
+        Raises FeatureError for a feature whose squares leave the range of a double.
+        """
+        begins, sizes = lists.offsets[:-1], np.diff(lists.offsets)
+        columns = np.array(lists.features.T, order="C")  # (F, N), a copy
+        highest = np.maximum.reduceat(columns, begins, axis=1)
+        varies: Bools = np.any(highest > np.minimum.reduceat(columns, begins, axis=1), axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            columns -= np.repeat(np.add.reduceat(columns, begins, axis=1) / sizes, sizes, axis=1)
+            spreads = np.where(varies, np.sqrt(np.mean(columns**2, axis=1)), 1.0)
+        for column in np.flatnonzero(~np.isfinite(spreads) | (spreads == 0.0)):
+            raise FeatureError(
+                f"feature {lists.column_names[column]} cannot be standardised",
+                where=lists.source,
+                expected="values whose squares are neither too large nor too small for a double",
+            )
+        columns /= spreads[:, None]
+        columns[~varies] = 0.0
+        scales = bool(np.isin(ranges, (-np.inf, 0.0, np.inf)).all())
+        bounds = ranges * spreads[:, None]
+        axes = tuple(
+            Slopes.of(column, lists.offsets) if differs else None
+            for column, differs in zip(columns, varies.tolist(), strict=True)
+        )
+        return cls(columns, spreads, varies, axes, bounds, scales, lists.offsets, counts, metric)
+
+    def better(self, score: float, than: float) -> bool:
+        """Whether a score of the metric is better than another."""
+        return score > than if self.metric.larger_is_better else score < than
+
+    def place(self, point: Floats) -> Place:
+        """The point, brought within the bounds and to length 1 where the scale is free, and its score."""
+        point = np.where(self.varies, np.clip(point, self.bounds[:, 0], self.bounds[:, 1]), 0.0)
+        length = float(np.linalg.norm(point))
+        if self.scales and length > 0.0:
+            point = point / length
+        heights = Heights.of(point @ self.columns, self.offsets)
+        score = float(self.metric.score(self.counts[heights.summits].sum(axis=0)))
+        return Place(point, heights, score)
+
+    def move(self, here: Place, direction: Floats, slopes: Slopes | None = None) -> Place:
+        """The best place on the line through `here`; `here` itself where none is better.
+
+        `slopes` are those of the direction, where they are known already.
+        """
+        if slopes is None:
+            slopes = Slopes.of(direction @ self.columns, self.offsets)
+        line = stretches(here.heights, slopes, self.offsets, self.counts)
+        step = best_step(line, self.metric, *self.reach(here.point, direction))
+        if step is None or not self.better(step.score, here.score):
+            return here
+        there = self.place(here.point + step.distance * direction)
+        return there if self.better(there.score, here.score) else here
+
+    def reach(self, point: Floats, direction: Floats) -> tuple[float, float]:
+        """How far to both sides the bounds let a point go."""
+        moves = direction != 0.0
+        ends = (self.bounds[moves] - point[moves, None]) / direction[moves, None]  # (M, 2)
+        return min(0.0, float(ends.min(axis=1).max())), max(0.0, float(ends.max(axis=1).min()))
+
+    def weights(self, point: Floats) -> Floats:
+        """(F,) weights of the features as they stand in the lists."""
+        vector = point / self.spreads
+        total = float(np.abs(vector).sum())
+        return vector / total if self.scales and total > 0.0 else vector
