@@ -4,7 +4,7 @@ lists ─▶ score files ─▶ models' scores, word counts ─▶ weights fitte
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from nbest.signature import sha256_hex, signature
 from rescoring import loglinear
 from rescoring.features import WORD_COUNT, add_external, add_scores, oov_name
 from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
-from rescoring.nbest import NbestLists
+from rescoring.nbest import Feature, NbestLists
 from rescoring.scorer import Scorer
 from rescoring.text import DEFAULT_PIPELINE
 from rescoring.weights import WeightSet, dump_weights
@@ -106,6 +106,22 @@ def rescore(
         warnings = [f"features without a weight are ignored: {', '.join(ignored)}"] if ignored else []
     totals = loglinear.totals(full, vector)
     return Ranked(full, weights, vector, totals, loglinear.ranking(full, totals), tuple(warnings))
+
+
+def only_features(lists: NbestLists, names: Sequence[str]) -> NbestLists:
+    """The lists with these features only, in this order; raises FeatureError for one that they lack."""
+    blocks = [lists.feature(name) for name in names]
+    widths = [block.shape[1] for block in blocks]
+    return replace(
+        lists,
+        schema=tuple(Feature(name, width) for name, width in zip(names, widths, strict=True)),
+        features=np.concatenate([np.zeros((len(lists.texts), 0)), *blocks], axis=1),
+    )
+
+
+def tunable(lists: NbestLists) -> NbestLists:
+    """The lists without decoders' totals: sums of the other features, which a tuner would lean on."""
+    return only_features(lists, [f.name for f in lists.schema if f.name not in TOTALS])
 
 
 def with_decoder_total(lists: NbestLists) -> NbestLists:

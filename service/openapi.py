@@ -58,8 +58,7 @@ def install(app: FastAPI) -> None:
         _give(document, "/v1/rescore", "application/json", rescore)
         _give(document, "/v1/rescore", "text/plain", examples.RESCORE_TEXT)
         _give(document, "/v1/score", "application/json", score)
-        if "/v1/evaluate" in document["paths"]:
-            _give(document, "/v1/evaluate", "application/json", examples.EVALUATE)
+        _give(document, "/v1/evaluate", "application/json", examples.EVALUATE)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -203,6 +203,8 @@ class EvaluateRequest(In):
     references: list[str | Annotated[list[str], Field(min_length=1)]] = Field(
         min_length=1, description="a reference, or several, per hypothesis"
     )
+    tokenize: str = Field(default="none", description="BLEU: sacrebleu's tokenizer; 13a for plain text")
+    lowercase: bool = Field(default=False, description="BLEU: ignore case")
 
 
 class EvaluateResponse(BaseModel):
@@ -213,7 +215,7 @@ class EvaluateResponse(BaseModel):
     score: float
     larger_is_better: bool
     interval: tuple[float, float] = Field(description="95%, bootstrap over segments")
-    counts: list[int] = Field(description="summed sufficient statistics of the metric")
+    counts: dict[str, int] = Field(description="summed sufficient statistics of the metric")
     segments: int
     signature: str
 

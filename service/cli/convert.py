@@ -9,7 +9,7 @@ from service.cli.loading import read_lists
 @click.command()
 @options.lists_argument
 @options.list_format
-@options.columns
+@options.features
 @click.option(
     "--to",
     "to_format",
@@ -23,7 +23,7 @@ from service.cli.loading import read_lists
 def convert(
     lists: str,
     list_format: str | None,
-    columns: list[str] | None,
+    features: list[str] | None,
     to_format: str,
     references: tuple[str, ...],
     out: str,
@@ -43,7 +43,7 @@ def convert(
         raise ConfigError(
             "only JSON Lines carry references", where="--ref", expected="--to jsonl", got=to_format
         )
-    found = read_lists(lists, list_format, columns)
+    found = read_lists(lists, list_format, features)
     if to_format != "moses":  # a Moses line keeps its own total
         found = with_decoder_total(found)
     if references:

@@ -32,24 +32,31 @@ def open_scorers(names: Sequence[str]) -> "list[TokenScorer]":
     return scorers
 
 
-def read_lists(
-    path: str, list_format: str | None, columns: Sequence[str] | None = None, *, keep_total: bool = False
-) -> "NbestLists":
-    """Lists from a file or a Kaldi directory."""
-    from rescoring.formats import read_nbest
+def read_lists(path: str, list_format: str | None, features: Sequence[str] | None = None) -> "NbestLists":
+    """Lists from a file or a Kaldi directory; `features` chooses among theirs."""
+    from pathlib import Path
 
-    return read_nbest(path, list_format, columns=columns, keep_total=keep_total)
+    from rescoring.formats import read_nbest
+    from rescoring.pipeline import only_features
+
+    if path != "-" and Path(path).is_dir():  # Kaldi: the choice decides what is read at all
+        return read_nbest(path, list_format, columns=features)
+    lists = read_nbest(path, list_format)
+    return lists if features is None else only_features(lists, features)
 
 
 def read_any_weights(path: str) -> "WeightSet":
     """A weight set's JSON, or the ``[weight]`` section of a moses.ini: told by the first character."""
-    from rescoring.moses_ini import read_moses_ini
-
     from nbest.files import read_lines
-    from rescoring.weights import read_weights
 
     first = next((line for _, line in read_lines(path) if line.strip()), "")
-    return read_weights(path) if first.lstrip().startswith("{") else read_moses_ini(path)
+    if first.lstrip().startswith("{"):
+        from rescoring.weights import read_weights
+
+        return read_weights(path)
+    from rescoring.moses_ini import read_moses_ini
+
+    return read_moses_ini(path)
 
 
 class Notices(logging.Handler):

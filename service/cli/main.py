@@ -13,6 +13,7 @@ import click
 
 from nbest import __version__
 from nbest.errors import BusyError, InputError, NbestError
+from service.cli.loading import show_notices
 
 EXIT_FAULT, EXIT_INPUT, EXIT_BUSY, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 75, 130, 141
 
@@ -46,6 +47,9 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"service.cli.{cmd_name}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
+        for option in command.params:
+            if isinstance(option, click.Option) and option.envvar is None:
+                option.envvar = _variable(cmd_name, option)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -63,6 +67,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; errors of ours become one line and an exit code."""
+        show_notices()
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -88,15 +93,21 @@ class LazyGroup(click.Group):
             ctx.exit(EXIT_INPUT)
 
 
+def _variable(command: str, option: click.Option) -> str:
+    """--add-feature of rescore is NBEST_RESCORE_ADD_FEATURE, whatever the parameter is called."""
+    flag = max(option.opts, key=len)
+    return f"NBEST_{command}{flag[1:]}".upper().replace("-", "_")
+
+
 def _say(error: NbestError) -> None:
     click.echo(f"nbest: error: {error}", err=True)
 
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"auto_envvar_prefix": "NBEST", "help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, prog_name="nbest", allow_from_autoenv=False)
+@click.version_option(__version__, prog_name="nbest")
 def nbest() -> None:
     """Rescore n-best lists with compressed language models.
 

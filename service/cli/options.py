@@ -1,7 +1,6 @@
 """Options that several commands share, said once: the same word means the same everywhere."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -24,12 +23,11 @@ list_format = click.option(
     type=click.Choice(LIST_FORMATS),
     help="Format of the lists; told from their content by default.",
 )
-columns = click.option(
+features = click.option(
     "--features",
-    "columns",
     metavar="NAME,NAME",
     callback=lambda _context, _option, value: value.split(",") if value else None,
-    help="Kaldi: the tables that become features; 'all' takes every one.",
+    help="Use only these features of the lists; for Kaldi these tables, or 'all' of them.",
 )
 add_feature = click.option(
     "--add-feature",
@@ -46,12 +44,28 @@ references = click.option(
     metavar="FILE",
     help="Reference texts, one a line, or Kaldi's text. May repeat for several references.",
 )
-metric = click.option(
-    "--metric",
-    type=click.Choice(("bleu", "wer")),
-    required=True,
-    help="BLEU (larger is better) or word error rate (smaller is better).",
-)
+
+
+def metric(command: F) -> F:
+    """--metric and what belongs to it."""
+    chosen = click.option(
+        "--metric",
+        "metric_name",
+        type=click.Choice(("bleu", "wer")),
+        required=True,
+        help="BLEU (larger is better) or word error rate (smaller is better).",
+    )
+    tokenize = click.option(
+        "--tokenize",
+        default="none",
+        show_default=True,
+        metavar="NAME",
+        help="BLEU: sacrebleu's tokenizer; 13a for plain text.",
+    )
+    lowercase = click.option("--lowercase", is_flag=True, help="BLEU: ignore case.")
+    return chosen(tokenize(lowercase(command)))
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -60,8 +74,3 @@ def out(help: str, *, required: bool = False) -> Callable[[F], F]:  # noqa: A002
     return click.option(
         "--out", type=str, required=required, default=None if required else "-", metavar="FILE", help=help
     )
-
-
-def paths(values: tuple[str, ...]) -> list[Path]:
-    """Arguments as paths."""
-    return [Path(value) for value in values]

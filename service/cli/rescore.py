@@ -15,7 +15,7 @@ from service.cli.loading import open_scorers, read_lists
 @click.option("--weights", metavar="FILE", help="A weight set of `nbest tune`, or a moses.ini.")
 @options.add_feature
 @options.list_format
-@options.columns
+@options.features
 @click.option(
     "--unknown-feature",
     type=click.Choice(("error", "ignore")),
@@ -31,7 +31,7 @@ def rescore(
     weights: str | None,
     external: tuple[str, ...],
     list_format: str | None,
-    columns: list[str] | None,
+    features: list[str] | None,
     unknown_feature: str,
     one_best: bool,
     out: str,
@@ -50,7 +50,7 @@ def rescore(
     chosen = read_any_weights(weights) if weights is not None else None
     given = [parse_external(argument) for argument in external]
     scorers = [Counting(scorer) for scorer in open_scorers(lms)]
-    found = read_lists(lists, list_format, columns)
+    found = read_lists(lists, list_format, features)
     policy: pipeline.UnknownFeature = "ignore" if unknown_feature == "ignore" else "error"
     ranked = pipeline.rescore(found, scorers, chosen, external=given, unknown_feature=policy)
     if one_best:

@@ -1,0 +1,88 @@
+"""What `nbest evaluate` can evaluate: text, Kaldi text, JSON Lines of either kind, n-best lists."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbest.errors import FormatError, NotFoundError, shorten
+from nbest.files import STDIO, read_lines
+from rescoring.evaluation import read_pairs
+from rescoring.formats import read_nbest
+from rescoring.formats.references import read_references
+from rescoring.nbest import NbestLists
+
+TEXT_STYLES = ("lines", "kaldi-text")
+
+
+@dataclass(frozen=True)
+class Output:
+    """S hypotheses with their references; the lists they came from, where they did; what was assumed."""
+
+    hypotheses: Sequence[str]
+    references: Sequence[Sequence[str]]
+    lists: NbestLists | None
+    read_as: str
+
+
+def read_output(path: str, references: Sequence[str], given: str | None) -> Output:
+    """The output at `path` in the format `given`, or told from its content.
+
+    N-best lists are evaluated as they stand: the first hypothesis of each.
+    """
+    kind = given or _kind(path)
+    if kind in TEXT_STYLES or kind == "text":
+        style = {"lines": "lines", "kaldi-text": "kaldi", "text": None}[kind]
+        pairs = read_pairs(path, references, style)  # type: ignore[arg-type]
+        read_as = "Kaldi text, by utterance" if pairs.style == "kaldi" else "text, line by line"
+        return Output(pairs.hypotheses, pairs.references, None, read_as)
+    if kind == "jsonl-text":
+        lists = _json_texts(path)
+        return Output(lists.texts, read_references(references, lists), None, "JSON Lines with one text each")
+    lists = read_nbest(path, kind)
+    texts = [lists.texts[row] for row in lists.offsets[:-1].tolist()]
+    return Output(texts, read_references(references, lists), lists, f"{kind} lists, the first of each")
+
+
+def _kind(path: str) -> str:
+    if path != STDIO and Path(path).is_dir():
+        return "kaldi"
+    if path == STDIO:
+        return "text"  # standard input can be read once only
+    if not Path(path).exists():
+        raise NotFoundError("no such file", where=path)
+    first = next((line for _, line in read_lines(path) if line.strip(" \t")), "")
+    if first.lstrip(" \t").startswith("{"):
+        return "jsonl" if '"hypotheses"' in first else "jsonl-text"
+    return "moses" if first.count("|||") >= 3 else "text"
+
+
+def _json_texts(path: str) -> NbestLists:
+    """Lines ``{"id": ..., "text": ...}``, as `nbest rescore --one-best` writes them: lists of one."""
+    ids: list[str] = []
+    texts: list[str] = []
+    for number, line in read_lines(path):
+        where = f"{path}:{number}"
+        try:
+            content: Any = json.loads(line)
+        except ValueError as error:
+            raise FormatError("not JSON", where=where, expected="an object", got=str(error)) from None
+        fields = [content.get(name) if isinstance(content, dict) else None for name in ("id", "text")]
+        if not all(isinstance(field, str) for field in fields):
+            raise FormatError(
+                "no text of a list", where=where, expected='{"id": ..., "text": ...}', got=shorten(line)
+            )
+        ids.append(str(fields[0]))
+        texts.append(str(fields[1]))
+    return NbestLists(
+        ids=tuple(ids),
+        offsets=np.arange(len(ids) + 1, dtype=np.int64),
+        texts=tuple(texts),
+        schema=(),
+        features=np.zeros((len(ids), 0)),
+        lines=tuple(range(1, len(ids) + 1)),
+        source=path,
+    )

@@ -1,0 +1,377 @@
+# ruff: noqa: E501 - a table reads better with each case on one line
+
+"""nbest tune, rescore, evaluate, oracle, convert: on files."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rescoring.weights import read_weights
+
+
+def fields(line: str) -> list[str]:
+    return [field.strip() for field in line.split("|||")]
+
+
+def test_rescore_writes_the_lists_back_in_their_format(
+    run: Any, lists: Path, weights: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.gz"
+    result = run("rescore", lists, "--lm", "small", "--weights", weights, "--out", out)
+    assert result.exit_code == 0, result.output
+    lines = gzip.decompress(out.read_bytes()).decode().split("\n")
+    # small (tests/service/conftest.py): -10 and -8, -5 and -4; totals LM0 + TM0[0]/2 + 2 small
+    assert lines == [
+        "0 ||| a man is riding ||| LM0= -4 TM0= -1 -1 small= -8 small.oov= 0 word_count= 4 ||| -20.5",
+        "0 ||| a man is writing ||| LM0= -3 TM0= -1 -2 small= -10 small.oov= 0 word_count= 4 ||| -23.5",
+        "1 ||| horse ||| LM0= -1 TM0= -2 -3 small= -4 small.oov= 0 word_count= 1 ||| -10",
+        "1 ||| a horse ||| LM0= -2 TM0= -1 -1 small= -5 small.oov= 0 word_count= 2 ||| -12.5",
+        "",
+    ]
+    assert (
+        "lists 2  hypotheses 4  changed 1-bests 2  small: 4 different texts, 15 tokens, 0 oov"
+        in result.stderr
+    )
+    assert "signature nbest:" in result.stderr
+    assert "|small:sha256:" in result.stderr
+
+
+def test_rescore_one_best_to_standard_output(run: Any, lists: Path, weights: Path) -> None:
+    result = run("rescore", lists, "--lm", "small", "--weights", weights, "--one-best")
+    assert result.stdout == "a man is riding\nhorse\n"
+
+
+def test_rescore_reads_standard_input(run: Any, lists: Path, weights: Path) -> None:
+    result = run("rescore", "-", "--lm", "small", "--weights", weights, "--one-best", given=lists.read_text())
+    assert result.stdout == "a man is riding\nhorse\n"
+
+
+def test_the_command_line_and_http_rank_alike(
+    run: Any, client: Any, lists: Path, weights: Path, world: Any
+) -> None:
+    (world.weights / "same.json").write_bytes(weights.read_bytes())
+    command = run("rescore", lists, "--lm", "small", "--weights", weights)
+    http = client.post(
+        "/rescore?models=small&weights=same",
+        content=lists.read_bytes(),
+        headers={"Content-Type": "text/plain"},
+    )
+    assert http.text == command.stdout
+    assert http.headers["x-nbest-signature"].replace("same:", "weights.json:") in command.stderr
+
+
+def test_rescore_without_weights_says_what_it_did(run: Any, lists: Path) -> None:
+    result = run("rescore", lists, "--lm", "small", "--one-best")
+    assert result.exit_code == 0
+    assert "nbest: warning: no weights given: ranked by decoder_total + small" in result.stderr
+
+
+def test_rescore_with_a_score_file(run: Any, lists: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores"
+    scores.write_text("1\n2\n3\n4\n")
+    weights = tmp_path / "w.json"
+    weights.write_text('{"format": "nbest-weights/1", "features": {"new": 1}}')
+    arguments = ["rescore", lists, "--weights", weights, "--add-feature", f"new={scores}", "--one-best"]
+    refused = run(*arguments)
+    assert refused.exit_code == 2
+    assert "features without a weight: 'LM0', 'TM0'" in refused.stderr
+    result = run(*arguments, "--unknown-feature", "ignore")
+    assert result.stdout == "a man is riding\nhorse\n"
+    assert "features without a weight are ignored: LM0, TM0" in result.stderr
+    chosen = run(*arguments, "--features", "LM0", "--unknown-feature", "ignore")
+    assert "are ignored: LM0\n" in chosen.stderr
+
+
+def test_two_models(run: Any, lists: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.json"
+    weights.write_text(
+        '{"format": "nbest-weights/1", "features": {"small": 1, "other": 1, "LM0": 0, "TM0": [0, 0]}}'
+    )
+    result = run("rescore", lists, "--lm", "small", "--lm", "other", "--weights", weights)
+    assert fields(result.stdout.split("\n")[0])[3] == "-16"
+
+
+def test_tune_finds_better_weights_and_says_how(
+    run: Any, lists: Path, references: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned.json"
+    result = run(
+        "tune", lists, "--ref", references, "--lm", "small", "--metric", "wer", "--restarts", 3, "--out", out
+    )
+    assert result.exit_code == 0, result.output
+    tuned = read_weights(out)
+    assert set(tuned.features) == {"LM0", "TM0", "small", "small.oov", "word_count"}
+    assert [(model.name, model.digest) for model in tuned.models] == [("small", "sha256:" + "0" * 64)]
+    assert tuned.tuning is not None
+    assert (tuned.tuning.metric, tuned.tuning.restarts, tuned.tuning.seed) == ("wer", 3, 1)
+    assert tuned.tuning.score == 0.0
+    assert "2 lists, 4 hypotheses, 6 columns" in result.stderr
+    assert "as the lists stand 16.67" in result.stderr
+    assert "oracle 0.00\n" in result.stderr
+    assert "descent 3 of 3: 0.00" in result.stderr
+    rescored = run("rescore", lists, "--lm", "small", "--weights", out, "--one-best")
+    assert rescored.stdout == "a man is riding\na horse\n"
+    again = run("tune", lists, "--ref", references, "--lm", "small", "--metric", "wer", "--restarts", 3)
+    assert again.stdout == out.read_text()  # the same command, the same weights
+
+
+def test_tune_starts_where_it_is_told_and_keeps_what_is_fixed(
+    run: Any, lists: Path, references: Path, weights: Path
+) -> None:
+    result = run(
+        "tune", lists, "--ref", references, "--lm", "small", "--metric", "wer", "--restarts", 1,
+        "--initial", weights, "--fix", "LM0=0.25", "--text", "lower",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    tuned = json.loads(result.stdout)
+    assert tuned["features"]["LM0"] == 0.25
+    assert tuned["text"] == "lower.1"
+
+
+def test_weights_of_another_version_of_the_model_are_refused(
+    run: Any, lists: Path, references: Path, tmp_path: Path, world: Any
+) -> None:
+    out = tmp_path / "tuned.json"
+    assert run("tune", lists, "--ref", references, "--lm", "small", "--metric", "wer", "--restarts", 1, "--out", out).exit_code == 0  # fmt: skip
+    world.opened["small"].digest = "sha256:" + "1" * 64
+    result = run("rescore", lists, "--lm", "small", "--weights", out)
+    assert result.exit_code == 2
+    assert "another version of the language model small" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["text", "moses", "jsonl"])
+def test_evaluate_reads_text_and_lists(
+    run: Any, lists: Path, references: Path, tmp_path: Path, kind: str
+) -> None:
+    output = {"text": tmp_path / "hyp.txt", "moses": lists, "jsonl": tmp_path / "lists.jsonl"}[kind]
+    (tmp_path / "hyp.txt").write_text("a man is writing\na horse\n")
+    if kind == "jsonl":
+        assert run("convert", lists, "--out", output).exit_code == 0
+    result = run("evaluate", output, "--ref", references, "--metric", "wer", "--samples", 100)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("wer 16.67  95% [0.00, 25.00]  2 segments\n")
+    document = json.loads(
+        run("evaluate", output, "--ref", references, "--metric", "wer", "--samples", 100, "--json").stdout
+    )
+    assert document["score"] == pytest.approx(100 / 6)
+    assert document["counts"] == {"substitutions": 1, "deletions": 0, "insertions": 0, "reference_words": 6}
+    assert document["interval"] == [0.0, 25.0]
+
+
+def test_evaluate_kaldi_text_by_utterance(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "hyp").write_text("utt-2 a horse\nutt-1 a man is writing\n")
+    (tmp_path / "ref").write_text("utt-1 a man is riding\nutt-2 a horse\n")
+    result = run("evaluate", tmp_path / "hyp", "--ref", tmp_path / "ref", "--metric", "wer")
+    assert result.stdout.startswith("wer 16.67 ")
+    assert "Kaldi text, by utterance" in result.stderr
+
+
+def test_evaluate_json_one_best(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "hyp").write_text('{"id": "b-1", "text": "a man"}\n{"id": "a-1", "text": "a horse"}\n')
+    (tmp_path / "ref").write_text("a-1 a horse\nb-1 a man\n")
+    result = run("evaluate", tmp_path / "hyp", "--ref", tmp_path / "ref", "--metric", "wer")
+    assert result.stdout.startswith("wer 0.00 "), result.output
+
+
+def test_evaluate_refuses_the_data_that_weights_were_tuned_on(
+    run: Any, lists: Path, references: Path, tmp_path: Path
+) -> None:
+    out, hyp = tmp_path / "tuned.json", tmp_path / "hyp"
+    run("tune", lists, "--ref", references, "--metric", "wer", "--restarts", 1, "--out", out)
+    run("rescore", lists, "--weights", out, "--one-best", "--out", hyp)
+    for output in (lists, hyp):
+        result = run("evaluate", output, "--ref", references, "--metric", "wer", "--weights", out)
+        assert result.exit_code == 2
+        assert "tuned on this data" in result.stderr
+    other = tmp_path / "other"
+    other.write_text("a man is riding\na man\n")
+    assert run("evaluate", hyp, "--ref", other, "--metric", "wer", "--weights", out).exit_code == 0
+
+
+def test_oracle(run: Any, lists: Path, references: Path, tmp_path: Path) -> None:
+    result = run("oracle", lists, "--ref", references, "--metric", "wer", "--out", tmp_path / "best")
+    assert result.stdout.startswith("wer oracle 0.00  as the lists stand 16.67  2 lists, 4 hypotheses\n")
+    assert (tmp_path / "best").read_text() == "a man is riding\na horse\n"
+    document = json.loads(run("oracle", lists, "--ref", references, "--metric", "bleu", "--json").stdout)
+    assert document["exact"] is False
+    assert document["oracle"] >= document["first"]
+
+
+def test_convert_keeps_texts_features_totals_references(
+    run: Any, lists: Path, references: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lists.jsonl.gz"
+    result = run("convert", lists, "--out", out, "--ref", references)
+    assert result.exit_code == 0, result.output
+    first, second = [json.loads(line) for line in gzip.decompress(out.read_bytes()).decode().split("\n")[:-1]]
+    assert (first["id"], second["id"]) == ("0", "1")
+    assert first["references"] == ["a man is riding"]
+    assert first["hypotheses"][0] == {
+        "text": "a man is writing",
+        "features": {"LM0": -3.0, "TM0": [-1.0, -2.0], "decoder_total": -5.5},
+    }
+    # and the references travel with the lists
+    assert run("oracle", out, "--metric", "wer").stdout.startswith("wer oracle 0.00")
+    back = tmp_path / "back.nbest"
+    assert run("convert", out, "--to", "moses", "--out", back).exit_code == 0
+    assert fields(back.read_text().split("\n")[0]) == ["0", "a man is writing", "LM0= -3 TM0= -1 -2", "-5.5"]
+
+
+def test_kaldi_directories_in_and_out(run: Any, lists: Path, tmp_path: Path) -> None:
+    kaldi = tmp_path / "kaldi"
+    flat = tmp_path / "flat.nbest"
+    flat.write_text("".join(line.replace("TM0= -1 -2", "TM0= -1").replace("TM0= -1 -1", "TM0= -1").replace("TM0= -2 -3", "TM0= -2") + "\n" for line in lists.read_text().split("\n")[:-1]))  # fmt: skip
+    assert run("convert", flat, "--to", "kaldi", "--out", kaldi).exit_code == 0
+    (tmp_path / "text").write_text("0 a man is riding\n1 a horse\n")
+    weights = tmp_path / "w.json"
+    tuned = run("tune", kaldi, "--ref", tmp_path / "text", "--lm", "small", "--metric", "wer", "--features", "LM0,TM0", "--restarts", 2, "--out", weights)  # fmt: skip
+    assert tuned.exit_code == 0, tuned.output
+    out = tmp_path / "rescored"
+    assert run("rescore", kaldi, "--lm", "small", "--weights", weights, "--features", "LM0,TM0", "--out", out).exit_code == 0  # fmt: skip
+    assert (out / "archives.1" / "lmwt.small").read_text().split("\n")[0] == "0-1 10"
+    best = run("rescore", kaldi, "--lm", "small", "--weights", weights, "--features", "LM0,TM0", "--one-best")
+    assert best.stdout == "0 a man is riding\n1 a horse\n"
+
+
+MOSES_LINE = "0 ||| a ||| LM0= -1 TM0= -1 -1 ||| -1\n"
+BAD_LISTS: list[tuple[str, bytes, str]] = [
+    ("truncated line", (MOSES_LINE + "0 ||| a ||| LM0= -1 TM0").encode(), "{file}:2"),
+    ("NaN", MOSES_LINE.replace("LM0= -1", "LM0= nan").encode(), "{file}:1"),
+    ("another width", (MOSES_LINE + MOSES_LINE.replace("-1 -1", "-1 -1 -1")).encode(), "{file}:2"),
+    ("invalid UTF-8", MOSES_LINE.encode() + b"0 ||| \xff\xfe ||| LM0= 1 TM0= 1 1 ||| 1\n", "{file}:2"),
+    ("10 MB line", b"x" * 10_000_000, "{file}:1"),
+    ("10 MB number", b"0 ||| a ||| LM0= " + b"1" * 10_000_000 + b" TM0= 1 1 ||| 1\n", "{file}:1"),
+    ("empty file", b"", "{file}"),
+    ("broken gzip", gzip.compress(MOSES_LINE.encode() * 1000)[:-20], "{file}"),
+    ("a list of one id that is no number", MOSES_LINE.replace("0", "x", 1).encode(), "{file}:1"),
+    ("JSON with NaN", b'{"id": "1", "hypotheses": [{"text": "a", "features": {"LM0": NaN}}]}\n', "/hypotheses/0/features/LM0"),
+    ("JSON with an empty list", b'{"id": "1", "hypotheses": []}\n', "{file}:1 /hypotheses"),
+    ("JSON cut short", b'{"id": "1", "hypotheses": [{"text"', "{file}:1"),
+    ("neither", b"hello world\n", "{file}:1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(BAD_LISTS)), ids=[case[0] for case in BAD_LISTS])
+@pytest.mark.parametrize("command", ["rescore", "tune", "evaluate", "oracle", "convert"])
+def test_bad_lists_are_one_line_that_says_where(
+    run: Any, weights: Path, references: Path, tmp_path: Path, command: str, case: int
+) -> None:
+    name, content, words = BAD_LISTS[case]
+    path = tmp_path / ("bad.gz" if name == "broken gzip" else "bad")
+    path.write_bytes(content)
+    out = tmp_path / "out"
+    arguments: dict[str, list[object]] = {
+        "rescore": ["--weights", weights, "--lm", "small", "--out", out],
+        "tune": ["--ref", references, "--metric", "wer", "--restarts", 1, "--out", out],
+        "evaluate": ["--ref", references, "--metric", "wer", "--format", "jsonl" if name.startswith("JSON") else "moses"],
+        "oracle": ["--ref", references, "--metric", "wer"],
+        "convert": ["--out", out, "--to", "jsonl"],
+    }  # fmt: skip
+    result = run(command, path, *arguments[command])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("nbest: error: ")
+    assert words.format(file=path) in result.stderr
+    assert len(result.stderr.rstrip("\n").split("\n")) == 1
+    assert len(result.stderr) < 1000
+    assert not out.exists()
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("command", ["tune", "evaluate", "oracle"])
+def test_references_of_another_length_name_both_counts(
+    run: Any, lists: Path, tmp_path: Path, command: str
+) -> None:
+    refs = tmp_path / "short"
+    refs.write_text("only one\n")
+    result = run(command, lists, "--ref", refs, "--metric", "wer")
+    assert result.exit_code == 2
+    assert str(refs) in result.stderr
+    assert "1" in result.stderr
+    assert "2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"),
+        ('{"format": "nbest-weights/9", "features": {"a": 1}}', "/format"),
+        ('{"format": "nbest-weights/1", "features": {"LM0": NaN}}', "not finite"),
+        ('{"format": "nbest-weights/1", "features": {"LM0": "x"}}', "/features/LM0"),
+        ('{"format": "nbest-weights/1", "features": {"LM0": 1, "TM0": 1}}', "TM0"),
+        ('{"format": "nbest-weights/1", "features": {"LM0": 1, "TM0": [1, 1], "ac": 1}}', "'ac'"),
+    ],
+)
+def test_bad_weights(run: Any, lists: Path, tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    result = run("rescore", lists, "--weights", path)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rescore", "{lists}", "--lm", "nothing"], "nothing"),
+        (["rescore", "{lists}", "--lm", "broken"], "corrupt or truncated"),
+        (["rescore", "{lists}", "--lm", "small", "--lm", "small"], "same name"),
+        (["rescore", "{lists}", "--add-feature", "x"], "NAME=FILE"),
+        (["rescore", "{lists}", "--add-feature", "x={missing}"], "no such file"),
+        (["rescore", "{lists}", "--add-feature", "x={references}"], "refs.txt"),
+        (["rescore", "{lists}", "--add-feature", "LM0={references}"], "LM0"),
+        (["rescore", "{lists}", "--features", "LM9"], "LM9"),
+        (["rescore", "{lists}", "--format", "jsonl"], "lists.nbest:1"),
+        (["rescore", "{lists}", "--format", "kaldi"], "is a file"),
+        (["rescore", "{lists}", "--out", "{missing}/x/y"], "no such directory"),
+        (["tune", "{lists}", "--metric", "wer"], "references"),
+        (["tune", "{lists}", "--ref", "{references}", "--metric", "ter"], "'ter'"),
+        (["tune", "{lists}", "--ref", "{references}", "--metric", "wer", "--text", "upper"], "upper"),
+        (["tune", "{lists}", "--ref", "{references}", "--metric", "wer", "--fix", "LM0"], "--fix"),
+        (["tune", "{lists}", "--ref", "{references}", "--metric", "wer", "--fix", "LM9=1"], "LM9"),
+        (["tune", "{lists}", "--ref", "{references}", "--metric", "wer", "--tokenize", "13a"], "bleu"),
+        (
+            ["tune", "{lists}", "--ref", "{references}", "--metric", "bleu", "--tokenize", "x"],
+            "unknown tokenizer",
+        ),
+        (["convert", "{lists}", "--to", "kaldi", "--ref", "{references}", "--out", "o"], "JSON Lines"),
+        (["evaluate", "{missing}", "--ref", "{references}", "--metric", "wer"], "no such file"),
+        (["evaluate", "{lists}", "--ref", "{missing}", "--metric", "wer"], "no such file"),
+        (["serve", "--models", "{missing}"], "does not exist"),
+    ],
+)
+def test_bad_options(
+    run: Any, lists: Path, references: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    places = {"lists": lists, "references": references, "missing": tmp_path / "missing"}
+    result = run(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+
+
+def test_a_feature_that_the_weights_do_not_know(run: Any, lists: Path, weights: Path) -> None:
+    lists.write_text(lists.read_text().replace("LM0", "LM7"))
+    result = run("rescore", lists, "--lm", "small", "--weights", weights)
+    assert result.exit_code == 2
+    assert f"{lists}: features without a weight: 'LM7'" in result.stderr
+
+
+def test_an_empty_hypothesis_is_rescored(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "empty.nbest"
+    path.write_text("4 |||  ||| LM0= -9 ||| -2\n4 ||| zebra ||| LM0= -1 ||| -1\n")
+    result = run("rescore", path, "--lm", "small", "--one-best")
+    assert (result.exit_code, result.stdout) == (0, "\n")
+
+
+def test_two_examples_of_the_repository(run: Any, repository: Path, tmp_path: Path) -> None:
+    examples, out = repository / "examples", tmp_path / "w.json"
+    tuned = run("tune", examples / "mt.dev.nbest", "--ref", examples / "mt.dev.ref", "--metric", "bleu", "--restarts", 1, "--out", out)  # fmt: skip
+    assert tuned.exit_code == 0, tuned.output
+    hyp = tmp_path / "hyp"
+    assert (
+        run("rescore", examples / "mt.test.nbest", "--weights", out, "--one-best", "--out", hyp).exit_code
+        == 0
+    )
+    assert run("evaluate", hyp, "--ref", examples / "mt.test.ref", "--metric", "bleu").exit_code == 0
