@@ -34,6 +34,13 @@ class Settings(BaseSettings):
         default=0.0, ge=0, le=3600, description="seconds of serving on, not ready, after the first SIGTERM"
     )
 
+    @field_validator("models", "weights")
+    @classmethod
+    def _there(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir():
+            raise ValueError("a directory that is there")
+        return path
+
     @field_validator("preload", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -50,6 +57,6 @@ def load_settings(**given: Any) -> Settings:
         raise ConfigError(
             f"the setting {name} cannot be used",
             where=f"NBEST_{name.upper()}",
-            expected=first["msg"].removeprefix("Input should be "),
+            expected=first["msg"].removeprefix("Input should be ").removeprefix("Value error, "),
             got=shorten(str(first["input"])),
         ) from None

@@ -19,7 +19,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(world: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `nbest ARGUMENTS`; the models `small` and `other` are unigram models, `broken` is a corrupt one."""
+    """Runs `nbest ARGUMENTS`; `small` and `other` are unigram models, `broken` is a corrupt one."""
     real = catalog.open_scorer
 
     def fake_open(name: str) -> Any:
@@ -27,9 +27,7 @@ def run(world: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     monkeypatch.setattr(catalog, "open_scorer", fake_open)
 
-    def call(
-        *arguments: object, given: str | bytes | None = None, env: dict[str, str] | None = None
-    ) -> Result:
+    def call(*arguments: object, given: str | bytes | None = None, **env: str) -> Result:
         return CliRunner(env=env).invoke(nbest, [str(one) for one in arguments], input=given)
 
     return call

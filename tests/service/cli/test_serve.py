@@ -1,0 +1,142 @@
+"""nbest serve: a real process on a real port."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SERVE = [sys.executable, "-m", "service.cli.main", "serve"]
+Start = Callable[..., tuple[subprocess.Popen[str], str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a server with these flags; gives the process and its address."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def call(*flags: str, **env: str) -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(
+            [*SERVE, *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        )
+        processes.append(process)
+        assert process.stderr is not None
+        for line in process.stderr:
+            found = re.fullmatch(r"nbest: listening on (http://\S+)\n", line)
+            if found:
+                return process, found[1]
+        raise AssertionError("it ended before it listened")
+
+    yield call
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def get(url: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def post(url: str, body: Any) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_it_serves_a_real_model_to_many_and_stops_cleanly(start: Start, tiny: Path) -> None:
+    process, url = start("--port", "0", "--models", str(tiny.parent), "--preload", "tiny")
+    for _ in range(600):
+        if get(f"{url}/readyz")[0] == 200:
+            break
+        time.sleep(0.05)
+    assert get(f"{url}/readyz") == (200, {"status": "ready"})
+    texts = ["a man", "a horse is riding", "writing", "zebra", ""]
+    alone = [post(f"{url}/score", {"model": "tiny", "texts": [text]})["scores"][0] for text in texts]
+
+    def ask(k: int) -> dict[str, Any]:
+        hypotheses = [{"text": text, "features": {"ac": -1.0}} for text in texts[k % 3 :]]
+        body = {"models": ["tiny"], "weights": {"features": {"ac": 1, "tiny": 1}}}
+        lists = [{"id": str(k), "hypotheses": hypotheses}]
+        return dict(post(f"{url}/rescore", {**body, "lists": lists})["results"][0])
+
+    with ThreadPoolExecutor(8) as pool:
+        for k, result in enumerate(pool.map(ask, range(40))):
+            assert result["id"] == str(k)
+            for entry in result["ranking"]:
+                expected = alone[texts.index(entry["text"])]["nat_log_prob"] - 1.0
+                assert entry["score"] == pytest.approx(expected, abs=1e-4)  # batch mates move last bits
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == -signal.SIGTERM or process.returncode == 0
+
+
+def test_draining_says_so_and_goes_on_serving(start: Start) -> None:
+    process, url = start("--port", "0", "--drain-seconds", "2")
+    process.send_signal(signal.SIGTERM)
+    for _ in range(100):
+        status, body = get(f"{url}/readyz")
+        if status == 503:
+            break
+        time.sleep(0.01)
+    assert (status, body["detail"]) == (503, "draining: the service is stopping")
+    assert get(f"{url}/livez")[0] == 200
+    assert process.wait(30) in (0, -signal.SIGTERM)
+
+
+def test_a_taken_port_is_an_error_in_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [*SERVE, "--port", port], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == f"nbest: error: 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_settings_come_from_the_environment_and_flags_win(start: Start, tiny: Path) -> None:
+    _, url = start(
+        NBEST_PORT="0", NBEST_MODELS="/nowhere", NBEST_SERVE_MODELS=str(tiny.parent), NBEST_MAX_LISTS="1"
+    )
+    assert "tiny" in [model["name"] for model in get(f"{url}/v1/models")[1]["models"]]
+    body = {"lists": [{"id": n, "hypotheses": [{"text": "a", "features": {"total": 1}}]} for n in "ab"]}
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        post(f"{url}/rescore", body)
+    with caught.value as error:
+        assert error.code == 413
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("NBEST_PORT", "many", "NBEST_PORT: the setting port cannot be used"),
+        ("NBEST_MAX_LISTS", "0", "greater than or equal to 1"),
+        ("NBEST_MODELS", "/no/such/dir", "/no/such/dir"),
+    ],
+)
+def test_bad_settings_are_an_error_in_one_line(name: str, value: str, words: str) -> None:
+    environment = {**os.environ, "NBEST_PORT": "0", name: value}
+    done = subprocess.run(SERVE, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("nbest: error: ")
+    assert words in done.stderr
