@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--lm", action="append", default=[])
     parser.add_argument("--task", choices=("mt", "asr"), action="append")
     parser.add_argument("--tunings", type=int, default=5)
-    parser.add_argument("--restarts", type=int, default=20)
+    parser.add_argument("--restarts", type=int, default=10)
     parser.add_argument("--cache", type=Path, default=Path(".bench-cache"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
