@@ -22,6 +22,8 @@ from service.errors import ScoringFailedError
 log = logging.getLogger("nbest.service")
 
 _FIRST_WORDS_PER_SECOND = 20_000.0  # before anything was measured; replaced by the first batch
+_CALL_SECONDS = 0.5  # a call aims at this: whoever comes meanwhile waits for it, and for little more
+_LEAST_WORDS = 2048  # of a call, however slow the model: shorter ones would tear lists' common prefixes apart
 _SMOOTHING = 0.3  # weight of the newest batch in the measured speed
 
 
@@ -87,7 +89,7 @@ class Batcher(Generic[T]):
     """Answers texts by calling `call` on merged batches, one call at a time.
 
     call         texts (each once) -> one answer per text, in their order; runs in `executor`
-    batch_words  words in a call; one text alone may exceed it
+    batch_words  most words in a call; fewer where they would take long, but one text alone may exceed it
     queue_words  words that may wait; more raise BusyError. A job always fits an empty queue.
     """
 
@@ -153,7 +155,8 @@ class Batcher(Generic[T]):
     def _take(self) -> list[tuple[Job[T], Sequence[str]]]:
         """The next batch: of each waiting job the next texts within its fair share of words."""
         jobs = [job for job in self._jobs if job.waiting]
-        shares = fair_shares([job.left for job in jobs], self._batch_words)
+        aim = max(_LEAST_WORDS, int(self._words_per_second * _CALL_SECONDS))
+        shares = fair_shares([job.left for job in jobs], min(self._batch_words, aim))
         for job in jobs:
             job.began = job.began or perf_counter()
         return [(job, job.take(share)) for job, share in zip(jobs, shares, strict=True)]

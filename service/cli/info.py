@@ -96,7 +96,7 @@ def _card(found: "ModelInfo") -> list[str]:
         ("on disk", f"{disk}, other {_bytes(found.other_bytes)}"),
         ("licence", card.licence or "none stated"),
         ("attribution", "; ".join(card.attribution)),
-        ("trained on", "; ".join(str(corpus.get("name", corpus)) for corpus in card.corpora)),
+        ("corpora", "; ".join(", ".join(f"{k} {v}" for k, v in one.items()) for one in card.corpora)),
         *((f"perplexity, {name}", f"{value:.2f}") for name, value in card.perplexity.items()),
         *((f"OOV rate, {name}", f"{value:.2%}") for name, value in card.oov_rate.items()),
         ("limits", card.limits),

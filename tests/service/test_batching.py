@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,6 +101,26 @@ def test_a_huge_request_does_not_delay_a_small_one(executor: ThreadPoolExecutor)
     assert small_answer == {"x": 1}
     assert large_answer == {text: len(text) for text in huge}
     assert all(sum(map(words, texts)) <= 20 for texts in call.calls)
+
+
+def test_calls_are_as_long_as_the_measured_speed_allows(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.batching._CALL_SECONDS", 0.02)
+    monkeypatch.setattr("service.batching._LEAST_WORDS", 90)
+    call = Lengths()
+
+    def steady(texts: Sequence[str]) -> list[int]:
+        time.sleep(sum(map(words, texts)) / 50_000)  # at most 50,000 words a second: at most 1,000 a call
+        return call(texts)
+
+    batcher: Batcher[int] = Batcher(steady, executor, batch_words=5000, queue_words=10**9)
+    texts = [f"w {n}" for n in range(5000)]  # 15,000 words
+    assert asyncio.run(_ask(batcher, texts)) == {text: len(text) for text in texts}
+    sizes = [sum(map(words, one)) for one in call.calls]
+    assert sizes[0] == 399  # before anything is measured: 20,000 words a second, 0.02 seconds, whole texts
+    assert max(sizes) <= 1000
+    assert min(sizes[:-1]) >= 87
 
 
 def test_a_text_larger_than_a_batch_is_scored_alone(executor: ThreadPoolExecutor) -> None:
