@@ -5,7 +5,6 @@ import json
 import click
 
 from service.cli import options
-from service.cli.loading import read_any_weights
 
 
 @click.command()
@@ -45,11 +44,12 @@ def evaluate(
     from rescoring.evaluation import evaluate as run
     from rescoring.metrics import get_metric
     from rescoring.tuning.fingerprint import tuned_on
+    from rescoring.weights import read_weights
     from service.cli.outputs import read_output
 
     measure = get_metric(metric_name, tokenize, lowercase)
     found = read_output(output, references, output_format)
-    if weights is not None and tuned_on(read_any_weights(weights), found.lists, found.references):
+    if weights is not None and tuned_on(read_weights(weights), found.lists, found.references):
         raise WeightsError(
             "the weights were tuned on this data: its score would be optimistic",
             where=weights,

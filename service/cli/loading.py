@@ -45,18 +45,24 @@ def read_lists(path: str, list_format: str | None, features: Sequence[str] | Non
     return lists if features is None else only_features(lists, features)
 
 
-def read_any_weights(path: str) -> "WeightSet":
-    """A weight set's JSON, or the ``[weight]`` section of a moses.ini: told by the first character."""
+def read_weights_for(path: str, lists: "NbestLists") -> "WeightSet":
+    """A weight set's JSON, or what a moses.ini has for these lists: told by the first character.
+
+    What of a moses.ini is not used, because lists do not show it, is said on standard error.
+    """
+    import click
+
     from nbest.files import read_lines
+    from rescoring.moses_ini import read_moses_weights
+    from rescoring.weights import WeightSet, read_weights
 
     first = next((line for _, line in read_lines(path) if line.strip()), "")
     if first.lstrip().startswith("{"):
-        from rescoring.weights import read_weights
-
         return read_weights(path)
-    from rescoring.moses_ini import read_moses_ini
-
-    return read_moses_ini(path)
+    taken, notes = read_moses_weights(path).for_schema(lists.schema)
+    for note in notes:
+        click.echo(f"nbest: {path}: {note}", err=True)
+    return WeightSet(taken)
 
 
 class Notices(logging.Handler):

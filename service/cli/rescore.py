@@ -44,13 +44,13 @@ def rescore(
     from rescoring import pipeline
     from rescoring.features import parse_external
     from rescoring.formats import write_nbest, write_one_best
-    from service.cli.loading import Counting, read_any_weights
+    from service.cli.loading import Counting, read_weights_for
 
     began = time.perf_counter()
-    chosen = read_any_weights(weights) if weights is not None else None
     given = [parse_external(argument) for argument in external]
-    scorers = [Counting(scorer) for scorer in open_scorers(lms)]
     found = read_lists(lists, list_format, features)
+    chosen = read_weights_for(weights, found) if weights is not None else None
+    scorers = [Counting(scorer) for scorer in open_scorers(lms)]
     policy: pipeline.UnknownFeature = "ignore" if unknown_feature == "ignore" else "error"
     ranked = pipeline.rescore(found, scorers, chosen, external=given, unknown_feature=policy)
     if one_best:

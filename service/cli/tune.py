@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli import options
-from service.cli.loading import open_scorers, read_any_weights, read_lists
+from service.cli.loading import open_scorers, read_lists, read_weights_for
 
 if TYPE_CHECKING:
     from rescoring.loglinear import Floats
@@ -63,8 +63,8 @@ def tune(
     measure = get_metric(metric_name, tokenize, lowercase)
     prepared = get_pipeline(text).name
     given = [parse_external(argument) for argument in external]
-    known = read_any_weights(initial) if initial is not None else None
     found = read_lists(lists, list_format, features)
+    known = read_weights_for(initial, found) if initial is not None else None
     texts = read_references(references, found)
     scorers = open_scorers(lms)
     full = pipeline.tunable(pipeline.assemble(found, scorers, given, prepared))

@@ -69,6 +69,33 @@ def test_rescore_without_weights_says_what_it_did(run: Any, lists: Path) -> None
     assert "nbest: warning: no weights given: ranked by decoder_total + small" in result.stderr
 
 
+INI = (
+    "[feature]\nDistortion\nUnknownWordPenalty\n\n[weight]\nUnknownWordPenalty0= 1\nLM0= 0.5\nTM0= 0.25 -4\n"
+)
+
+
+def test_rescore_with_the_weights_of_a_moses_ini(run: Any, lists: Path, tmp_path: Path) -> None:
+    ini = tmp_path / "moses.ini"
+    ini.write_text(INI)
+    result = run("rescore", lists, "--weights", ini)
+    assert result.exit_code == 0, result.output
+    assert [fields(line)[3] for line in result.stdout.split("\n")[:-1]] == ["6.25", "1.75", "11", "2.75"]
+    assert f"nbest: {ini}: UnknownWordPenalty0 is not tuneable" in result.stderr
+    with_model = run("rescore", lists, "--weights", ini, "--lm", "small")
+    assert with_model.exit_code == 2
+    assert "features without a weight: 'small'" in with_model.stderr
+    ini.write_text(INI.replace("-4", "x"))
+    assert f"{ini}:8" in run("rescore", lists, "--weights", ini).stderr
+
+
+def test_tune_starts_from_a_moses_ini(run: Any, lists: Path, references: Path, tmp_path: Path) -> None:
+    ini = tmp_path / "moses.ini"
+    ini.write_text(INI)
+    result = run("tune", lists, "--ref", references, "--metric", "wer", "--restarts", 1, "--initial", ini)
+    assert result.exit_code == 0, result.output
+    assert "start 33.33" in result.stderr  # a wrong word in one list, a missing one in the other
+
+
 def test_rescore_with_a_score_file(run: Any, lists: Path, tmp_path: Path) -> None:
     scores = tmp_path / "scores"
     scores.write_text("1\n2\n3\n4\n")
