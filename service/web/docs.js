@@ -18,12 +18,15 @@ function example(title, command) {
   const copy = text("button", "small", "Copy");
   copy.type = "button";
   copy.setAttribute("aria-label", `Copy: ${title}`);
+  const block = text("pre", "", command);
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(command);
-    copy.textContent = "Copied";
+    // Over plain HTTP from another machine there is no clipboard: then the command is selected instead.
+    if (navigator.clipboard) await navigator.clipboard.writeText(command);
+    else getSelection().selectAllChildren(block);
+    copy.textContent = navigator.clipboard ? "Copied" : "Selected";
   });
   head.append(text("h3", "", title), copy);
-  box.append(head, text("pre", "", command));
+  box.append(head, block);
   return box;
 }
 

@@ -63,3 +63,15 @@ def test_aliases_are_not_documented_twice(client: TestClient) -> None:
 @pytest.mark.parametrize("answer", ["RescoreResponse", "ScoreResponse", "Problem"])
 def test_answers_are_described(client: TestClient, answer: str) -> None:
     assert answer in client.get("/openapi.json").json()["components"]["schemas"]
+
+
+def test_examples_of_a_service_without_models_work_too(world: Any) -> None:
+    from service.app import create_app
+
+    app = create_app(world.settings(models=None), opener=world.open_scorer, shipped=[])
+    with TestClient(app) as client:
+        found = posts(client.get("/openapi.json").json())
+        assert {path for path, _, _ in found} == {"/v1/rescore", "/v1/evaluate"}
+        for path, kind, value in found:
+            body = {"content": value} if isinstance(value, str) else {"json": value}
+            assert client.post(path, headers={"Content-Type": kind}, **body).status_code == 200
