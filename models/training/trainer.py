@@ -1,27 +1,17 @@
 """Trains a model and can be killed at any moment: a run taken up again walks the very same path.
 
-The run's folder ``OUT.training`` holds the last saved state, the best weights so far and a log; it stays
-until the model is written.
+The run's folder is ``OUT.training``; it stays until the model is written.
 """
 
-import csv
-import ctypes
-import io
-import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from models import checkpoint
@@ -31,6 +21,7 @@ from models.layers.lstm import State
 from models.training.corpus import Batch, Corpus, sentence_batches, stream_batches
 from models.training.evaluation import perplexity, tensors
 from models.training.losses import ChunkedCrossEntropy, SampledCrossEntropy
+from models.training.memory import keep_large_blocks
 from models.training.optimizers import (
     cosine_rate,
     load_optimizer_tensors,
@@ -39,28 +30,13 @@ from models.training.optimizers import (
     set_rate,
 )
 from models.training.recipe import Recipe
+from models.training.saved_run import LOG, Progress, SavedRun, write_log
 from models.vocabulary import build_vocabulary
-from nbest.errors import ConfigError, ModelFileError
-from nbest.files import read_lines, write_whole, write_whole_directory
+from nbest.errors import ConfigError
+from nbest.files import read_lines
 from nbest.signature import sha256_file, signature
 
 Report = Callable[[str], None]
-_STATE, _TENSORS, _BEST = "state.json", "state.safetensors", "best"
-
-
-@dataclass
-class Progress:
-    """Where a run is; everything that is not a tensor."""
-
-    epoch: int = 0
-    batches_done: int = 0
-    epoch_nats: float = 0.0
-    epoch_tokens: int = 0
-    rate: float = 0.0
-    bad_epochs: int = 0
-    best: float = math.inf
-    seconds: float = 0.0
-    log: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,14 +65,18 @@ class Trainer:
         device: str = "cpu",
         card: checkpoint.ModelCard | None = None,
     ) -> None:
-        _keep_large_blocks()
+        if out.exists():
+            raise ConfigError(f"{out} is there already: remove it, or give another name")
+        keep_large_blocks()
         self.recipe = recipe
         self.out = out
         self.report = report
         self.save_seconds = save_seconds
-        self.folder = out.with_name(out.name + ".training")
         self.card = card or checkpoint.ModelCard(name=out.name)
-        self.identity = {"recipe": recipe.model_dump(), "sha256": texts.sha256()}
+        self.sha256 = texts.sha256()
+        self.saved = SavedRun(
+            out.with_name(out.name + ".training"), {"recipe": recipe.model_dump(), "sha256": self.sha256}
+        )
         report(f"reading {texts.train}")
         self.vocabulary = build_vocabulary(
             _lines(texts.train),
@@ -239,9 +219,7 @@ class Trainer:
         if better:
             progress.best = valid
             progress.bad_epochs = 0
-            best = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
-            with write_whole(self._made_folder() / f"{_BEST}.safetensors") as stream:
-                stream.write(_bytes_of(best))
+            self.saved.save_best(self.model.state_dict())
         else:
             progress.bad_epochs += 1
             if self.recipe.schedule == "halve" and progress.bad_epochs >= self.recipe.patience:
@@ -260,49 +238,19 @@ class Trainer:
         log = self.progress.log
         return float(log[-1]["seconds"]) if log else 0.0
 
-    def _made_folder(self) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder
-
     def _save(self) -> None:
         held: dict[str, Tensor] = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         held |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
         held |= {"random": torch.get_rng_state(), "hidden": self.state.hidden, "cell": self.state.cell}
         if isinstance(self.loss, SampledCrossEntropy):
             held["noise"] = self.loss.random_state()
-        progress = asdict(self.progress)
-        progress["best"] = None if math.isinf(self.progress.best) else self.progress.best
-        with write_whole_directory(self._made_folder() / "last") as fresh:
-            (fresh / _TENSORS).write_bytes(_bytes_of(held))
-            (fresh / _STATE).write_text(json.dumps({**self.identity, "progress": progress}), encoding="utf-8")
-        self._write_log(self.folder / "log.csv")
-
-    def _write_log(self, path: Path) -> None:
-        text = io.StringIO()
-        names = list(self.progress.log[0]) if self.progress.log else ["epoch"]
-        writer = csv.DictWriter(text, names)
-        writer.writeheader()
-        writer.writerows(self.progress.log)
-        with write_whole(path) as stream:
-            stream.write(text.getvalue().encode())
+        self.saved.save(self.progress, held)
 
     def _resume(self) -> None:
-        last = self.folder / "last"
-        if not (last / _STATE).is_file():
+        found = self.saved.load()
+        if found is None:
             return
-        document = json.loads((last / _STATE).read_text(encoding="utf-8"))
-        for part, mine in self.identity.items():
-            if document[part] != json.loads(json.dumps(mine)):
-                raise ConfigError(
-                    f"{self.folder} is a run with another {part}: remove it to start afresh, "
-                    "or give the options it was started with",
-                    expected=str(document[part]),
-                    got=str(mine),
-                )
-        try:
-            held = load_file(last / _TENSORS)
-        except SafetensorError as error:
-            raise ModelFileError(f"broken training state ({error})", where=str(last / _TENSORS)) from None
+        self.progress, held = found
         device = self.model.device
 
         def part_of(prefix: str) -> dict[str, Tensor]:
@@ -314,14 +262,11 @@ class Trainer:
         if isinstance(self.loss, SampledCrossEntropy):
             self.loss.set_random_state(held["noise"])
         self.state = State(held["hidden"].to(device), held["cell"].to(device))
-        values = document["progress"]
-        values["best"] = math.inf if values["best"] is None else values["best"]
-        self.progress = Progress(**values)
         self.report(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batches_done + 1}")
 
     def _finish(self) -> None:
         """Both perplexities of the best weights into the card; the model to disk; the run's folder away."""
-        self.model.load_state_dict(load_file(self.folder / f"{_BEST}.safetensors"), strict=True)
+        self.model.load_state_dict(self.saved.load_best(), strict=True)
         sentence = perplexity(self.model, self.vocabulary, self.valid_corpus, "sentence")
         stream = perplexity(self.model, self.vocabulary, self.valid_corpus, "stream")
         card = self.card.model_copy(
@@ -334,9 +279,9 @@ class Trainer:
                 },
                 "oov_rate": self.card.oov_rate | {"validation": sentence.oov / sentence.predictions},
                 "corpora": self.card.corpora
-                or [{"part": part, "sha256": digest} for part, digest in self.identity["sha256"].items()],
+                or [{"part": part, "sha256": digest} for part, digest in self.sha256.items()],
                 "training": {
-                    "recipe": self.identity["recipe"],
+                    "recipe": self.recipe.model_dump(),
                     "sentences": self.train_corpus.sentences,
                     "tokens_per_epoch": self.train_corpus.predictions,
                     "epochs": self.progress.epoch,
@@ -346,8 +291,8 @@ class Trainer:
             }
         )
         checkpoint.save(self.out, self.model, self.vocabulary, card)
-        self._write_log(self.out / "log.csv")
-        shutil.rmtree(self.folder)
+        write_log(self.progress, self.out / LOG)
+        self.saved.remove()
         self.report(
             f"{self.out}: validation perplexity {sentence.value:.2f} (sentence), {stream.value:.2f} (stream)"
         )
@@ -355,21 +300,3 @@ class Trainer:
 
 def _lines(path: Path) -> Iterator[str]:
     return (line for _, line in read_lines(path))
-
-
-def _bytes_of(held: dict[str, Tensor]) -> bytes:
-
-    return save({name: value.detach().cpu().contiguous().clone() for name, value in held.items()})
-
-
-def _keep_large_blocks() -> None:
-    """Tell glibc to keep freed memory: giving large blocks back costs training 1.4x in page faults."""
-    if os.name != "posix":
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 1 << 30)

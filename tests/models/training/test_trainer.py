@@ -12,7 +12,7 @@ from models import checkpoint
 from models.scoring.scorer import LanguageModelScorer
 from models.training.recipe import Recipe, make_recipe, read_recipe
 from models.training.trainer import Texts, Trainer
-from nbest.errors import ConfigError
+from nbest.errors import ConfigError, ModelFileError
 
 FAST: dict[str, Any] = {
     "hidden_size": 20,
@@ -72,7 +72,7 @@ def test_learns_and_writes_a_model(tmp_path: Path, texts: Texts, system: str, st
     assert [float(row["validation_perplexity"]) for row in rows] == [
         pytest.approx(entry["validation_perplexity"]) for entry in trainer.progress.log
     ]
-    assert not trainer.folder.exists()
+    assert not trainer.saved.folder.exists()
 
 
 class _KilledError(Exception):
@@ -164,6 +164,21 @@ def test_another_recipe_does_not_take_up_the_run(
         Trainer(make_recipe(FAST | {"epochs": 2}), texts, tmp_path / "out").run()
     texts.valid.write_text("the dog\n")
     with pytest.raises(ConfigError, match="is a run with another sha256"):
+        Trainer(recipe, texts, tmp_path / "out").run()
+
+
+def test_a_model_is_not_overwritten(tmp_path: Path, texts: Texts) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConfigError, match="out is there already: remove it, or give another name"):
+        Trainer(make_recipe(FAST), texts, tmp_path / "out")
+
+
+def test_a_broken_state_is_named(tmp_path: Path, texts: Texts) -> None:
+    recipe = make_recipe(FAST | {"epochs": 1})
+    Trainer(recipe, texts, tmp_path / "out")._save()
+    state = tmp_path / "out.training" / "last" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(ModelFileError, match="broken training state"):
         Trainer(recipe, texts, tmp_path / "out").run()
 
 

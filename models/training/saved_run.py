@@ -1,0 +1,110 @@
+"""A run's folder: the last state, whole; the best weights; the log. Taken up again, it is the same run."""
+
+import csv
+import io
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from nbest.errors import ConfigError, ModelFileError
+from nbest.files import write_whole, write_whole_directory
+
+_LAST, _STATE, _TENSORS, _BEST, LOG = "last", "state.json", "state.safetensors", "best.safetensors", "log.csv"
+
+
+@dataclass
+class Progress:
+    """Where a run is; everything that is not a tensor.
+
+    epoch_nats, epoch_tokens   summed training loss of the running epoch, and over how many tokens
+    best                       lowest validation perplexity
+    log                        one row an epoch
+    """
+
+    epoch: int = 0
+    batches_done: int = 0
+    epoch_nats: float = 0.0
+    epoch_tokens: int = 0
+    rate: float = 0.0
+    bad_epochs: int = 0
+    best: float = math.inf
+    seconds: float = 0.0
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+class SavedRun:
+    """The folder of one run; `identity` makes it this run and no other: recipe and digests of texts."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.identity = json.loads(json.dumps(identity))
+
+    def save(self, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
+        """Replace the last state, whole or not at all."""
+        values = asdict(progress) | {"best": None if math.isinf(progress.best) else progress.best}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with write_whole_directory(self.folder / _LAST) as fresh:
+            (fresh / _TENSORS).write_bytes(_packed(tensors))
+            (fresh / _STATE).write_text(json.dumps({**self.identity, "progress": values}), encoding="utf-8")
+        write_log(progress, self.folder / LOG)
+
+    def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
+        """The last state, or None where there is none.
+
+        Raises ConfigError where the folder is another run's, ModelFileError where it is broken.
+        """
+        last = self.folder / _LAST
+        if not (last / _STATE).is_file():
+            return None
+        try:
+            document = json.loads((last / _STATE).read_text(encoding="utf-8"))
+            tensors = load_file(last / _TENSORS)
+        except (ValueError, OSError, SafetensorError) as error:
+            raise ModelFileError(f"broken training state ({error})", where=str(last)) from None
+        for part, mine in self.identity.items():
+            if document[part] != mine:
+                raise ConfigError(
+                    f"{self.folder} is a run with another {part}: remove it to start afresh, "
+                    "or give the options it was started with",
+                    expected=str(document[part]),
+                    got=str(mine),
+                )
+        values = document["progress"]
+        values["best"] = math.inf if values["best"] is None else values["best"]
+        return Progress(**values), tensors
+
+    def save_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace the best weights."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with write_whole(self.folder / _BEST) as stream:
+            stream.write(_packed(weights))
+
+    def load_best(self) -> dict[str, Tensor]:
+        """The best weights."""
+        return load_file(self.folder / _BEST)
+
+    def remove(self) -> None:
+        """The run is over."""
+        shutil.rmtree(self.folder)
+
+
+def write_log(progress: Progress, path: Path) -> None:
+    """The log as CSV, a row an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(progress.log[0]) if progress.log else ["epoch"])
+    writer.writeheader()
+    writer.writerows(progress.log)
+    with write_whole(path) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()})
