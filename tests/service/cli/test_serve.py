@@ -50,7 +50,7 @@ def start() -> Iterator[Start]:
 
 def get(url: str) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -65,7 +65,7 @@ def post(url: str, body: Any) -> Any:
 
 def test_it_serves_a_real_model_to_many_and_stops_cleanly(start: Start, tiny: Path) -> None:
     process, url = start("--port", "0", "--models", str(tiny.parent), "--preload", "tiny")
-    for _ in range(600):
+    for _ in range(2400):
         if get(f"{url}/readyz")[0] == 200:
             break
         time.sleep(0.05)
@@ -86,11 +86,11 @@ def test_it_serves_a_real_model_to_many_and_stops_cleanly(start: Start, tiny: Pa
                 expected = alone[texts.index(entry["text"])]["nat_log_prob"] - 1.0
                 assert entry["score"] == pytest.approx(expected, abs=1e-4)  # batch mates move last bits
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == -signal.SIGTERM or process.returncode == 0
+    assert process.wait(120) == -signal.SIGTERM or process.returncode == 0
 
 
 def test_draining_says_so_and_goes_on_serving(start: Start) -> None:
-    process, url = start("--port", "0", "--drain-seconds", "2")
+    process, url = start("--port", "0", "--drain-seconds", "600")
     process.send_signal(signal.SIGTERM)
     for _ in range(100):
         status, body = get(f"{url}/readyz")
@@ -99,7 +99,8 @@ def test_draining_says_so_and_goes_on_serving(start: Start) -> None:
         time.sleep(0.01)
     assert (status, body["detail"]) == (503, "draining: the service is stopping")
     assert get(f"{url}/livez")[0] == 200
-    assert process.wait(30) in (0, -signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # the second one does not wait
+    assert process.wait(120) in (0, -signal.SIGTERM)
 
 
 def test_a_taken_port_is_an_error_in_one_line() -> None:
@@ -108,7 +109,7 @@ def test_a_taken_port_is_an_error_in_one_line() -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [*SERVE, "--port", port], capture_output=True, text=True, timeout=60, check=False
+            [*SERVE, "--port", port], capture_output=True, text=True, timeout=240, check=False
         )
     assert done.returncode == 2
     assert done.stderr == f"nbest: error: 127.0.0.1:{port}: Address already in use\n"
@@ -136,7 +137,7 @@ def test_settings_come_from_the_environment_and_flags_win(start: Start, tiny: Pa
 )
 def test_bad_settings_are_an_error_in_one_line(name: str, value: str, words: str) -> None:
     environment = {**os.environ, "NBEST_PORT": "0", name: value}
-    done = subprocess.run(SERVE, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = subprocess.run(SERVE, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.startswith("nbest: error: ")
     assert words in done.stderr
