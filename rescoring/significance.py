@@ -1,6 +1,7 @@
 """How sure a corpus score is, and whether two systems differ: resampling of segments' counts.
 
-Samples are drawn as sacrebleu draws them (``significance.py``), so the same seed gives the same p-values.
+Samples are drawn as sacrebleu draws them (``significance.py``), so the same seed gives the same p-values
+unless chance differences tie with the real one.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ Method = Literal["randomization", "bootstrap"]
 SEED = 12345  # sacrebleu's default
 SAMPLES = 1000  # sacrebleu's default for the bootstrap
 TRIALS = 10000  # sacrebleu's default for approximate randomization
+ROUNDING = 1e-9  # points of the metric: differences nearer than this are equal
 BLOCK = 64  # samples drawn at once; a multiple of 32 keeps the stream of random bits that of one draw
 
 
@@ -68,7 +70,8 @@ def paired_test(
     """Two-sided p-value of the difference between two systems' counts (S, K) on the same segments.
 
     ``randomization`` swaps segments at random (Riezler and Maxwell 2005), `trials` is 10000 unless given;
-    ``bootstrap`` resamples them (Koehn 2004) and centres the differences, 1000.
+    ``bootstrap`` resamples them (Koehn 2004) and centres the differences, 1000. A chance difference that
+    equals the real one counts (sacrebleu's does not), so a system does not differ from itself.
     """
     if method == "randomization":
         drawn = TRIALS if trials is None else trials
@@ -84,7 +87,7 @@ def paired_test(
         before, after = _bootstrap([first, second], metric, drawn, seed)
         chance = np.abs(after - before)
         chance -= chance.mean()
-    return (int((chance > difference).sum()) + 1) / (drawn + 1)
+    return (int((chance >= difference - ROUNDING).sum()) + 1) / (drawn + 1)
 
 
 def _bootstrap(systems: list[Ints], metric: Metric, samples: int, seed: int) -> list[Floats]:

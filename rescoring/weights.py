@@ -124,7 +124,7 @@ class WeightSet:
         """
         self.check_text(text)
         self.check_models({scorer.name: scorer.digest for scorer in scorers})
-        self._check_features(lists.schema, lists.source)
+        self.check_features(lists)
 
     def check_text(self, text: str) -> None:
         """Raises WeightsError where another text pipeline is used."""
@@ -152,6 +152,10 @@ class WeightSet:
                     expected=digest,
                     got=digests[name],
                 )
+
+    def check_features(self, lists: NbestLists) -> None:
+        """Raises WeightsError unless the lists have these features with these widths."""
+        self._check_features(lists.schema, lists.source)
 
     def _check_features(self, schema: Sequence[Feature], where: str | None = None) -> None:
         widths = {feature.name: feature.width for feature in schema}

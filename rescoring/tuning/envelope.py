@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+STEEPEST = 1e300  # of a chord: a finite one times 0 is 0
+
 
 @dataclass(frozen=True)
 class Heights:
@@ -109,8 +111,9 @@ def _candidates(heights: Heights, slopes: Slopes, offsets: Ints) -> tuple[Ints, 
     across = slopes.values - np.repeat(middle, sizes)  # (N,)
     left = np.repeat(_ratio(heights.below[first], slopes.values[first] - middle), sizes)
     right = np.repeat(_ratio(heights.below[last], slopes.values[last] - middle), sizes)
-    left *= across
-    right *= across
+    with np.errstate(over="ignore"):  # a line that falls out of the doubles is below every point
+        left *= across
+        right *= across
     keep = heights.below > np.minimum(left, right, out=left)
     keep[heights.summits] = keep[first] = keep[last] = True
     rows = np.flatnonzero(keep)
@@ -133,8 +136,10 @@ def _by_list_and_slope(segments: Ints, slopes: Floats, lists: int) -> Ints:
 
 
 def _ratio(rise: Floats, run: Floats) -> Floats:
-    """Rise over run, 0 where both are: the summit is itself the end."""
-    return np.divide(rise, run, out=np.zeros_like(rise), where=run != 0.0)
+    """Rise over run, finite; 0 where both are, that is where the summit is itself the end."""
+    with np.errstate(over="ignore"):
+        ratio = np.divide(rise, run, out=np.zeros_like(rise), where=run != 0.0)
+    return np.clip(ratio, -STEEPEST, STEEPEST)
 
 
 def _upper_hulls(slopes: Floats, tops: Floats, begins: Ints) -> Ints:

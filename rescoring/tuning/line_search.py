@@ -54,34 +54,36 @@ def stretches(heights: Heights, slopes: Slopes, offsets: Ints, counts: Ints) -> 
 
 
 def best_step(line: Stretches, metric: Metric, low: float = -np.inf, high: float = np.inf) -> Step | None:
-    """The middle of the widest best stretch between `low` and `high`; None where no stretch is wide enough.
+    """The middle of the best stretch between `low` and `high`; None where no stretch is wide enough.
 
-    Neighbouring stretches of equal score are one. Past the last corner, where there is no middle, the step
-    goes a little beyond the corner.
+    Of several best ones that in the middle of the widest run of them: neighbours may well score the same.
+    Past the last corner, where there is no middle, the step goes a little beyond the corner.
     """
     edges = np.clip(line.edges, low, high)
     left, right = edges[:-1], edges[1:]
+    place = np.minimum(np.abs(left), np.abs(right))
+    place[np.isinf(place)] = 1.0
     with np.errstate(invalid="ignore"):  # inf - inf, where a corner overflowed
-        wide = right - left > RESOLUTION * np.maximum(1.0, np.minimum(np.abs(left), np.abs(right)))
+        wide = right - left > RESOLUTION * np.maximum(1.0, place)
     if not wide.any():
         return None
     left, right = left[wide], right[wide]
     scores = metric.score(line.sums[wide])
     best = scores.max() if metric.larger_is_better else scores.min()
-    at_best = np.concatenate([[False], scores == best, [False]])
-    begins, ends = (
-        np.flatnonzero(np.diff(at_best.astype(np.int8)) == 1),
-        np.flatnonzero(np.diff(at_best.astype(np.int8)) == -1),
-    )
+    turns = np.diff(np.concatenate([[False], scores == best, [False]]))
+    begins, ends = np.flatnonzero(turns).reshape(-1, 2).T  # runs of best stretches
     widest = int(np.argmax(right[ends - 1] - left[begins]))
-    return Step(_middle(float(left[begins[widest]]), float(right[ends[widest] - 1])), float(best))
+    begin, end = begins[widest], ends[widest]
+    centre = _middle(left[begin], right[end - 1])
+    at = begin + int(np.searchsorted(right[begin : end - 1], centre))  # never on a corner within the run
+    return Step(_middle(left[at], right[at]), float(best))
 
 
 def _middle(left: float, right: float) -> float:
     if np.isinf(left) and np.isinf(right):
         return 0.0
     if np.isinf(left):
-        return right - OPEN_END * max(1.0, abs(right))
+        return float(right - OPEN_END * max(1.0, abs(right)))
     if np.isinf(right):
-        return left + OPEN_END * max(1.0, abs(left))
-    return (left + right) / 2
+        return float(left + OPEN_END * max(1.0, abs(left)))
+    return float((left + right) / 2)

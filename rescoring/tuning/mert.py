@@ -1,8 +1,8 @@
 """Minimum error rate training: the weights whose 1-bests score best, by exact line searches (Och 2003).
 
 A descent goes along the coordinates, some random directions and its own last displacement, until a round
-gains next to nothing. The first descent starts from the given weights; the others start from random points or,
-more often, from the best point so far, shaken.
+gains next to nothing. The first descent starts from the given weights; the others start from random points
+or, more often, from the best point so far, shaken.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 Start = Literal["given", "random", "shaken"]
 
 RESTARTS = 20
-RANDOM_DIRECTIONS = 8  # a round
+RANDOM_DIRECTIONS = 16  # a round
 RANDOM_STARTS = 0.15  # of the later descents; the others start near the best point so far
 SHAKE = (0.1, 0.6)  # length of the shaking vector, the point's own length being 1; drawn log-uniformly
 LEAST_GAIN = 1e-3  # points of the metric: a round that gains less is the last
