@@ -1,11 +1,11 @@
 """What a language model is worth on real lists: tuned on dev, applied once to test, several tunings a row.
 
     python benchmarks/real_lists.py --data ../shared/data --lm captions-lstm --lm small \\
-        --out benchmarks/results/real_lists.json
+        --out benchmarks/results
 
 Rows: the decoder's 1-best; its own features re-tuned; those and each language model; the oracle. Every row is
-tuned by the same tuner with the same restarts and seeds. The results go to a JSON file as they come, a
-model's scores to a cache beside it, so that a run can be taken up again; `python benchmarks/tables.py` makes
+tuned by the same tuner with the same restarts and seeds. The results go to a JSON file a task as they
+come, a model's scores to a cache, so that a run can be taken up again; `python benchmarks/tables.py` makes
 the tables of docs/results.md from the file.
 """
 
@@ -21,19 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rescoring.evaluation import evaluate
-from rescoring.oracle import oracle_rows
-from rescoring.significance import paired_test
 
 from nbest.files import write_whole
 from nbest.signature import signature
 from rescoring import loglinear
+from rescoring.evaluation import evaluate
 from rescoring.formats import read_nbest
 from rescoring.formats.references import read_references
 from rescoring.metrics import Metric, get_metric
 from rescoring.nbest import NbestLists
+from rescoring.oracle import oracle_rows
 from rescoring.pipeline import assemble
 from rescoring.scorer import ScoreArrays
+from rescoring.significance import paired_test
 from rescoring.tuning.mert import tune
 
 
@@ -199,51 +199,50 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".bench-cache"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    results["made"] = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-        "signature": signature({"restarts": arguments.restarts, "tunings": arguments.tunings}),
-    }
+    for name, make in (("mt", translation), ("asr", recognition)):
+        if not arguments.task or name in arguments.task:
+            run_task(make(arguments.data), arguments)
+
+
+def run_task(task: Task, arguments: argparse.Namespace) -> None:
+    """Every row of one task that its results file does not hold yet."""
+    path = arguments.out / f"{task.name}.json"
+    rows: dict[str, Any] = json.loads(path.read_text())["rows"] if path.exists() else {}
 
     def keep() -> None:
-        with write_whole(arguments.out) as stream:
-            stream.write((json.dumps(results, indent=1) + "\n").encode())
+        made = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+            "signature": signature({"restarts": arguments.restarts, "tunings": arguments.tunings}),
+        }
+        with write_whole(path) as stream:
+            stream.write((json.dumps({"made": made, "rows": rows}, indent=1) + "\n").encode())
 
-    for make in (translation, recognition):
-        name = {translation: "mt", recognition: "asr"}[make]
-        if arguments.task and name not in arguments.task:
-            continue
-        task = make(arguments.data)
-        rows = results.setdefault(task.name, {})
-        counts = task.metric.counts(task.dev.lists.texts, task.dev.lists.segments, task.dev.references)
-        if "decoder" not in rows:
-            first = [side.lists.offsets[:-1] for side in (task.dev, task.test)]
-            rows["decoder"] = {
-                "dev": measured(task, task.dev, first[0]),
-                "test": measured(task, task.test, first[1]),
-            }
-            best = [oracle_rows(side.lists, side.references, task.metric) for side in (task.dev, task.test)]
-            rows["oracle"] = {
-                "dev": measured(task, task.dev, best[0]),
-                "test": measured(task, task.test, best[1]),
-            }
-            keep()
-        wanted: list[tuple[str, list[str], list[str]]] = [("re-tuned", [], [])]
-        wanted += [(f"re-tuned + {extra}", [], [extra]) for extra in task.extra]
-        wanted += [(f"+ {Path(lm).name}", [lm], []) for lm in arguments.lm]
-        wanted += [
-            (f"+ {extra} + {Path(lm).name}", [lm], [extra]) for extra in task.extra for lm in arguments.lm
-        ]
-        for label, lms, extras in wanted:
-            if label in rows:
-                continue
-            print(f"{task.name}: {label}", flush=True)
-            scorers = [Remembered(lm, arguments.cache) for lm in lms]
-            rows[label] = run_row(task, scorers, extras, counts, arguments)
-            keep()
-        compare(task, rows)
+    if "decoder" not in rows:
+        sides = {"dev": task.dev, "test": task.test}
+        rows["decoder"] = {
+            name: measured(task, side, side.lists.offsets[:-1]) for name, side in sides.items()
+        }
+        rows["oracle"] = {
+            name: measured(task, side, oracle_rows(side.lists, side.references, task.metric))
+            for name, side in sides.items()
+        }
         keep()
+    counts = task.metric.counts(task.dev.lists.texts, task.dev.lists.segments, task.dev.references)
+    wanted: list[tuple[str, list[str], list[str]]] = [("re-tuned", [], [])]
+    wanted += [(f"re-tuned + {extra}", [], [extra]) for extra in task.extra]
+    wanted += [(f"+ {Path(lm).name}", [lm], []) for lm in arguments.lm]
+    for extra in task.extra:
+        wanted += [(f"+ {extra} + {Path(lm).name}", [lm], [extra]) for lm in arguments.lm]
+    for label, lms, extras in wanted:
+        if label in rows:
+            continue
+        print(f"{task.name}: {label}", flush=True)
+        scorers = [Remembered(lm, arguments.cache) for lm in lms]
+        rows[label] = run_row(task, scorers, extras, counts, arguments)
+        keep()
+    compare(task, rows)
+    keep()
 
 
 def compare(task: Task, rows: dict[str, Any]) -> None:

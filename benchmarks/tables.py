@@ -12,7 +12,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "results.md"
-RESULTS = HERE / "results" / "real_lists.json"
+RESULTS = HERE / "results"
 
 
 def spread(values: list[float]) -> str:
@@ -61,12 +61,12 @@ def table(rows: dict[str, Any], larger_is_better: bool) -> str:
 
 def rendered(text: str) -> str:
     """The document with its tables made anew."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
     for task, larger_is_better in (("mt", True), ("asr", False)):
         marks = (f"<!-- {task} -->", f"<!-- end of {task} -->")
         if any(mark not in text for mark in marks):
             raise SystemExit(f"{DOCUMENT.name} lacks the marks {marks}")
-        made = f"{marks[0]}\n{table(results[task], larger_is_better)}\n{marks[1]}"
+        results = json.loads((RESULTS / f"{task}.json").read_text(encoding="utf-8"))
+        made = f"{marks[0]}\n{table(results['rows'], larger_is_better)}\n{marks[1]}"
         text = re.sub(f"{marks[0]}.*?{marks[1]}", lambda _match, made=made: made, text, flags=re.DOTALL)
     return text
 
