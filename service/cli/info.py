@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def info(model: str, as_json: bool) -> None:
     """Show the parts of MODEL (a directory, or a shipped model's name), their sizes, and its card.
 
-    "paper" counts bytes as the papers do: weights and bits only, no scales, mapping tables or headers.
+    All sizes are in bytes. "bytes" counts as the papers do: weights and bits alone; "beside them" is what the
+    file holds more of each part, scales and mapping tables.
     """
     from models import catalog, checkpoint
     from models.info import describe
@@ -57,7 +58,7 @@ def _document(found: "ModelInfo") -> dict[str, object]:
 
 
 def _table(found: "ModelInfo") -> list[str]:
-    rows = [("part", "kind", "shape", "parameters", "paper", "beside it", "in memory")]
+    rows = [("part", "kind", "shape", "parameters", "bytes", "beside them", "in memory")]
     rows += [
         (
             part.name,
@@ -87,13 +88,13 @@ def _table(found: "ModelInfo") -> list[str]:
 
 def _card(found: "ModelInfo") -> list[str]:
     card = found.card
-    disk = f"weights {_bytes(found.weights_bytes)}, vocabulary {_bytes(found.vocabulary_bytes)}"
+    disk = f"{_bytes(found.weights_bytes)} weights, {_bytes(found.vocabulary_bytes)} vocabulary"
     facts: list[tuple[str, str]] = [
         ("model", card.name),
         ("about", card.description),
         ("path", str(found.path)),
         ("digest", found.digest),
-        ("on disk", f"{disk}, other {_bytes(found.other_bytes)}"),
+        ("bytes on disk", f"{disk}, {_bytes(found.other_bytes)} other"),
         ("licence", card.licence or "none stated"),
         ("attribution", "; ".join(card.attribution)),
         ("corpora", "; ".join(", ".join(f"{k} {v}" for k, v in one.items()) for one in card.corpora)),
@@ -107,8 +108,4 @@ def _card(found: "ModelInfo") -> list[str]:
 
 
 def _bytes(count: float) -> str:
-    """Bytes in the largest decimal unit that keeps the number at one or more."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count:.0f} B"
+    return f"{count:,.0f}"
