@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -317,6 +318,17 @@ def test_a_folder_that_is_no_environment_is_left_alone(machine: Machine, tmp_pat
 def test_it_can_go_elsewhere(machine: Machine, tmp_path: Path) -> None:
     assert machine.succeed("libraries", VENV=str(tmp_path / "env"))[0] == f"venv {tmp_path}/env"
     assert not (machine.project / ".venv").exists()
+
+
+def test_two_at_once_wait_for_each_other(machine: Machine) -> None:
+    flock = shutil.which("flock")
+    if flock is None:
+        pytest.skip("no flock on this machine")
+    (machine.bin / "flock").symlink_to(flock)
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(machine.setup, ["run", "dev", "run"]))
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert machine.log.read_text().count("venv .venv") == 1
 
 
 # Which Python, and what to do where something is missing
