@@ -32,9 +32,10 @@ def write_kaldi(
     """An n-best directory with the tables of the source and one more for each new feature.
 
     Keys keep their ranks and their places, so `order` only matters for lists that were not read from Kaldi:
-    those become one archive, ranked in that order. The directory is written whole or not at all.
+    those become one archive, ranked in that order. The directory is written whole or not at all; raises
+    InputError where `path` is a directory that holds other things than an n-best directory.
     """
-    with write_whole_directory(path) as fresh:
+    with write_whole_directory(path, marker="num_jobs") as fresh:
         if lists.records and all(isinstance(record, KaldiRecord) for record in lists.records):
             records = [record for record in lists.records if isinstance(record, KaldiRecord)]
             replaced = frozenset() if totals is None else frozenset({TOTAL})

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbest.errors import FeatureError, FormatError
+from nbest.errors import FeatureError, FormatError, InputError
 from rescoring.formats.kaldi import read_kaldi
 from rescoring.formats.kaldi_write import write_kaldi
 from rescoring.nbest import Feature, NbestLists
@@ -78,6 +78,16 @@ def test_the_source_may_be_replaced(directory: Path) -> None:
     after = files(directory)
     assert after.keys() - before.keys() == {"archives.1/lmwt.small", "archives.2/lmwt.small"}
     assert {name: after[name] for name in before} == before
+
+
+def test_a_directory_of_something_else_is_left_alone(directory: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "deep").mkdir(parents=True)
+    (other / "deep" / "precious").write_bytes(b"kept")
+    lists = read_kaldi(directory)
+    with pytest.raises(InputError, match="is a directory of something else"):
+        write_kaldi(lists, other, as_they_are(lists))
+    assert files(other) == {"deep/precious": b"kept"}
 
 
 def test_lists_from_elsewhere(tmp_path: Path) -> None:
