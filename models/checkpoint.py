@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from models.config import BinarySpec, DenseSpec, LanguageModelConfig, MatrixSpec, SlimSpec
@@ -68,7 +68,7 @@ def save(path: str | os.PathLike[str], model: LanguageModel, vocabulary: Vocabul
     tensors |= {name: vector.detach() for name, vector in packed.vectors()}
     document = {"format": FORMAT, **model.config.model_dump()}
     with write_whole_directory(path) as fresh:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, fresh / WEIGHTS)
+        (fresh / WEIGHTS).write_bytes(save_tensors({n: t.cpu().contiguous() for n, t in tensors.items()}))
         (fresh / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (fresh / VOCABULARY).write_text(vocabulary.to_json() + "\n", encoding="utf-8")
         (fresh / CARD).write_text(
@@ -83,7 +83,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
         raise NotFoundError("no such model directory", where=str(folder))
     contents = {name: _read(folder / name) for name in (CONFIG, WEIGHTS, VOCABULARY, CARD)}
     config = read_config(folder)
-    vocabulary = Vocabulary.from_json(contents[VOCABULARY].decode(), str(folder / VOCABULARY))
+    vocabulary = Vocabulary.from_json(contents[VOCABULARY], str(folder / VOCABULARY))
     if len(vocabulary) != config.vocabulary_size:
         raise ModelFileError(
             "vocabulary and configuration disagree",
@@ -107,8 +107,10 @@ def read_config(folder: Path) -> LanguageModelConfig:
     where = str(folder / CONFIG)
     try:
         document = json.loads(_read(folder / CONFIG).decode())
+        if not isinstance(document, dict):
+            raise ValueError("another kind of value")
         kind = document.pop("format", None)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"not a JSON object ({error})", where=where) from None
     if kind != FORMAT:
         raise ModelFileError("not a model configuration", where=where, expected=FORMAT, got=repr(kind))

@@ -106,14 +106,14 @@ class Vocabulary:
         )
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> "Vocabulary":
+    def from_json(cls, text: str | bytes, where: str) -> "Vocabulary":
         """The vocabulary written by `to_json`; raises ModelFileError."""
         try:
             document = json.loads(text)
             words = document["words"]
             unseen_types = document["unseen_types"]
             lowercase = document["lowercase"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFileError(f"not a vocabulary ({error!r})", where=where) from None
         if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
             raise ModelFileError("not a vocabulary", where=where, expected="a list of strings at /words")

@@ -11,8 +11,9 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -213,27 +214,34 @@ def _create_beside(target: Path) -> tuple[int, Path]:
 
 
 @contextmanager
-def write_whole_directory(path: str | os.PathLike[str], *, marker: str | None = None) -> Iterator[Path]:
+def write_whole_directory(path: str | os.PathLike[str], *, replaces: Sequence[str] = ()) -> Iterator[Path]:
     """A fresh directory that becomes `path` when the block ends well, and is removed when it does not.
 
-    An existing directory at `path` is replaced only at the end, and put back if that fails. With `marker`,
-    one that holds other things and no file of that name is left alone. Raises InputError before the block
-    begins where `path` is a file or such a directory.
+    A directory that is there already is replaced only if all it holds has names that match the patterns
+    `replaces`, so that nothing but what this program wrote is ever lost; only at the end, and put back if
+    that fails. Raises InputError before the block begins where `path` is a file or another directory.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_dir():
         raise InputError("is a file", where=str(path), expected="a directory or a new name")
-    if marker and target.exists() and any(target.iterdir()) and not (target / marker).exists():
-        raise InputError(
-            "is a directory of something else", where=str(path), expected=f"a new name, or a {marker} in it"
-        )
+    _check_replaceable(target, replaces, str(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".nbest-", suffix=".part", dir=target.parent) as holder:
         fresh = Path(holder) / "new"
         fresh.mkdir()
         yield fresh
         _sync_files(fresh)
+        _check_replaceable(target, replaces, str(path))
         _swap(fresh, target, Path(holder))
+
+
+def _check_replaceable(target: Path, replaces: Sequence[str], where: str) -> None:
+    if not target.exists():
+        return
+    kept = sorted(one.name for one in target.iterdir() if not any(fnmatch(one.name, p) for p in replaces))
+    if kept:
+        found = f"{kept[0]!r} in it"
+        raise InputError("is a directory in use", where=where, expected="a new name", got=found)
 
 
 def _sync_files(directory: Path) -> None:

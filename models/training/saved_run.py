@@ -51,7 +51,7 @@ class SavedRun:
         """Replace the last state, whole or not at all."""
         values = asdict(progress) | {"best": None if math.isinf(progress.best) else progress.best}
         self.folder.mkdir(parents=True, exist_ok=True)
-        with write_whole_directory(self.folder / _LAST) as fresh:
+        with write_whole_directory(self.folder / _LAST, replaces=(_STATE, _TENSORS)) as fresh:
             (fresh / _TENSORS).write_bytes(_packed(tensors))
             (fresh / _STATE).write_text(json.dumps({**self.identity, "progress": values}), encoding="utf-8")
         write_log(progress, self.folder / LOG)

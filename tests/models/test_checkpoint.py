@@ -12,7 +12,7 @@ from models import checkpoint
 from models.checkpoint import Checkpoint, ModelCard
 from models.language_model import LanguageModel
 from models.vocabulary import Vocabulary
-from nbest.errors import ModelFileError, NotFoundError
+from nbest.errors import InputError, ModelFileError, NotFoundError
 
 SYSTEMS = ("lstm", "belm", "bllm", "slim")
 Save = Callable[..., Checkpoint]
@@ -44,6 +44,7 @@ def test_equal_models_have_equal_bytes_and_digests(saved: Save, tmp_path: Path) 
     second = saved("bllm")
     assert (second.path / checkpoint.WEIGHTS).read_bytes() == weights
     assert first.digest == second.digest
+    shutil.rmtree(first.path)
     assert first.digest != saved("bllm", seed=4).digest
 
 
@@ -107,9 +108,24 @@ def test_broken_json(saved: Save) -> None:
     (path / checkpoint.CARD).write_text('{"name": 3}')
     with pytest.raises(ModelFileError, match=r"card\.json: not a model card"):
         checkpoint.load(path)
-    (path / checkpoint.CONFIG).write_bytes(b"\xff{")
-    with pytest.raises(ModelFileError, match=r"config\.json: not a JSON object"):
+    for content in (b"\xff{", b"[]", b"[" * 100_000):
+        (path / checkpoint.CONFIG).write_bytes(content)
+        with pytest.raises(ModelFileError, match=r"config\.json: not a JSON object"):
+            checkpoint.load(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b"[" * 100_000])
+def test_broken_vocabulary(saved: Save, content: bytes) -> None:
+    path = saved("lstm").path
+    (path / checkpoint.VOCABULARY).write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"vocabulary\.json: not a vocabulary"):
         checkpoint.load(path)
+
+
+def test_a_model_is_not_overwritten(saved: Save) -> None:
+    saved("lstm")
+    with pytest.raises(InputError, match="lstm: is a directory in use; expected a new name"):
+        saved("lstm")
 
 
 def test_a_failed_write_leaves_nothing(
@@ -121,7 +137,7 @@ def test_a_failed_write_leaves_nothing(
     def fail(*_args: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(checkpoint, "save_tensors", fail)
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(tmp_path / "m", make_model("lstm"), vocabulary, ModelCard(name="m"))
     assert list(tmp_path.iterdir()) == []

@@ -350,7 +350,7 @@ def test_an_old_directory_is_replaced_at_the_end_only(tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
     (target / "old").touch()
-    with write_whole_directory(target) as fresh:
+    with write_whole_directory(target, replaces=["old"]) as fresh:
         (fresh / "new").touch()
         assert os.listdir(target) == ["old"]
     assert os.listdir(target) == ["new"]
@@ -363,7 +363,7 @@ def test_an_error_leaves_the_old_directory(tmp_path: Path) -> None:
     (target / "old").touch()
 
     def fail() -> None:
-        with write_whole_directory(target) as fresh:
+        with write_whole_directory(target, replaces=["old"]) as fresh:
             (fresh / "new").touch()
             raise RuntimeError("no")
 
@@ -388,7 +388,7 @@ def test_the_old_directory_is_put_back_when_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(PermissionError, match="refused"):
-        with write_whole_directory(target) as fresh:
+        with write_whole_directory(target, replaces=["old"]) as fresh:
             (fresh / "new-file").touch()
     assert os.listdir(target) == ["old"]
     assert os.listdir(tmp_path) == ["model"]
@@ -401,18 +401,27 @@ def test_a_file_or_a_foreign_directory_is_never_replaced(tmp_path: Path) -> None
             pass
     home = tmp_path / "home"
     home.mkdir()
-    with write_whole_directory(home, marker="config.json") as fresh:  # empty: nothing to lose
+    with write_whole_directory(home) as fresh:  # empty: nothing to lose
         (fresh / "thesis.tex").touch()
-    with pytest.raises(
-        InputError, match=r"directory of something else; expected a new name, or a config\.json"
-    ):
-        with write_whole_directory(home, marker="config.json"):
+    for patterns in ((), ("num_jobs", "archives.*")):
+        with pytest.raises(InputError, match=r"directory in use; expected a new name; got 'thesis\.tex'"):
+            with write_whole_directory(home, replaces=patterns):
+                pytest.fail("refused before the work begins")
+    (home / "num_jobs").touch()  # one familiar name does not make the others ours
+    with pytest.raises(InputError, match="is a directory in use"):
+        with write_whole_directory(home, replaces=("num_jobs", "archives.*")):
             pass
-    assert os.listdir(home) == ["thesis.tex"]
-    (home / "config.json").touch()
-    with write_whole_directory(home, marker="config.json") as fresh:
-        (fresh / "config.json").touch()
-    assert os.listdir(home) == ["config.json"]
+    assert sorted(os.listdir(home)) == ["num_jobs", "thesis.tex"]
+
+
+def test_what_came_while_writing_is_not_lost(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with pytest.raises(InputError, match="is a directory in use"):
+        with write_whole_directory(target) as fresh:
+            (fresh / "a").touch()
+            target.mkdir()
+            (target / "precious").touch()
+    assert os.listdir(target) == ["precious"]
 
 
 def test_concurrent_directories_never_mix(tmp_path: Path) -> None:
@@ -422,7 +431,7 @@ def test_concurrent_directories_never_mix(tmp_path: Path) -> None:
 
     def write(name: str) -> None:
         try:
-            with write_whole_directory(target) as fresh:
+            with write_whole_directory(target, replaces=["a", "b"]) as fresh:
                 (fresh / "a").write_text(name)
                 (fresh / "b").write_text(name)
                 barrier.wait()

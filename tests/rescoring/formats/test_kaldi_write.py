@@ -85,7 +85,7 @@ def test_a_directory_of_something_else_is_left_alone(directory: Path, tmp_path: 
     (other / "deep").mkdir(parents=True)
     (other / "deep" / "precious").write_bytes(b"kept")
     lists = read_kaldi(directory)
-    with pytest.raises(InputError, match="is a directory of something else"):
+    with pytest.raises(InputError, match="is a directory in use; expected a new name; got 'deep' in it"):
         write_kaldi(lists, other, as_they_are(lists))
     assert files(other) == {"deep/precious": b"kept"}
 
