@@ -52,7 +52,8 @@ def table(rows: dict[str, Any], larger_is_better: bool) -> str:
                 statistics.fmean(t["test"]["score"] for t in rows[one]["tunings"]) for one in (label, base)
             ]
             difference = (means[0] - means[1]) * (1 if larger_is_better else -1)
-            gain = f"{difference:+.2f}, p = {p_value:.3f}"
+            chance = f"p = {p_value:.3f}" if p_value >= 0.001 else "p < 0.001"
+            gain = f"{difference:+.2f}, {chance}"
         dev, test = (spread([tuning[side]["score"] for tuning in tunings]) for side in ("dev", "test"))
         median = interval(middle(tunings)["test"])
         lines.append(f"| {label} | {size} | {perplexity} | {dev} | {test} | {median} | {gain} |")
