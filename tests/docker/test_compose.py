@@ -1,11 +1,13 @@
 """The image, built and run for real: a decoder in one container asks the service in another."""
 
+import fcntl
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -79,20 +81,22 @@ def engine(shared: Path) -> Iterator[dict[str, str]]:
         pytest.skip("no ../shared/tools/docker-lab.sh to start an engine with")
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip("an engine can be installed only as root on Debian")
-    started = subprocess.run(
-        ["bash", lab, "up"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=ENGINE_SECONDS,
-    )
-    if started.returncode != 0:
-        pytest.skip(f"no engine can be started here: {started.stdout[-500:]}")
-    run = os.environ.get("DOCKER_LAB_RUN", "/run/docker-lab")
-    yield {**os.environ, "DOCKER_HOST": f"unix://{run}/sock", "DOCKER_BUILDKIT": "1"}
-    subprocess.run(["bash", lab, "down"], check=False, timeout=60)
+    with (Path(tempfile.gettempdir()) / "nbest-docker-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the engine is one for the machine: a second run of the tests waits
+        started = subprocess.run(
+            ["bash", lab, "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=ENGINE_SECONDS,
+        )
+        if started.returncode != 0:
+            pytest.skip(f"no engine can be started here: {started.stdout[-500:]}")
+        run = os.environ.get("DOCKER_LAB_RUN", "/run/docker-lab")
+        yield {**os.environ, "DOCKER_HOST": f"unix://{run}/sock", "DOCKER_BUILDKIT": "1"}
+        subprocess.run(["bash", lab, "down"], check=False, timeout=60)
 
 
 @pytest.fixture(scope="module")
