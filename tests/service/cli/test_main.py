@@ -128,7 +128,13 @@ def test_interrupted_leaves_nothing_behind(tmp_path: Path, tiny: Path) -> None:
     out.parent.mkdir()
     command = [*NBEST, "score", "--lm", str(tiny), "--out", str(out)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ,
+        # a job that a shell put in the background ignores SIGINT, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for _ in range(4800):  # until it has opened its output and waits for sentences
         if list(out.parent.iterdir()):
