@@ -159,8 +159,6 @@ def test_a_room_loads_without_what_it_does_not_need(
 
 
 def test_the_command_line_helps_without_torch(repository: Path) -> None:
-    if not (repository / "service/cli/main.py").exists():
-        pytest.skip("no command line yet")
     code = """
 from service.cli.main import main
 sys.argv = ["nbest", "--help"]

@@ -28,8 +28,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: str = "lstm"
-    hidden_size: Count = 256
-    layers: Count = 1
+    hidden_size: int = Field(default=256, ge=1, le=1 << 16)
+    layers: int = Field(default=1, ge=1, le=64)
     options: dict[str, Any] = {}
     vocabulary_size: Count | None = None
     min_count: Count = 1
@@ -51,7 +51,7 @@ class Recipe(BaseModel):
     epochs: Count = 20
     dropout: Rate = 0.2
     input_dropout: Rate = 0.2
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, lt=1 << 63)
     precision: Literal["fp32", "bf16"] = "fp32"
 
 

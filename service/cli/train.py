@@ -60,8 +60,8 @@ def _parse_options(
 @click.option("--licence", metavar="TEXT", help="For the model's card.")
 @click.option("--attribution", multiple=True, metavar="TEXT", help="For the model's card. May repeat.")
 @click.option("--description", default="", metavar="TEXT", help="For the model's card.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--threads", type=int, help="CPU threads; by default torch's choice.")
+@click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; by default torch's choice.")
 def train(
     train_text: str,
     valid_text: str,
@@ -86,11 +86,13 @@ def train(
     from models.checkpoint import ModelCard
     from models.training.recipe import make_recipe, read_recipe
     from models.training.trainer import Texts, Trainer
-    from nbest.errors import NotFoundError
+    from nbest.errors import ConfigError, NotFoundError
 
     for path in (train_text, valid_text):
         if not Path(path).is_file():
             raise NotFoundError("no such file", where=path)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device here", where="--device", expected="cpu", got="cuda")
     if threads is not None:
         torch.set_num_threads(threads)
     values = {name: value for name, value in named.items() if value is not None} | changes

@@ -198,6 +198,9 @@ def test_recipes_are_files(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"r\.toml: epochs: Input should be greater than or equal to 1"):
         read_recipe(path, {"epochs": 0})
+    for values in ({"seed": -1}, {"seed": 1 << 70}, {"hidden_size": 100_000_000}, {"layers": 0}):
+        with pytest.raises(ConfigError, match=rf"{next(iter(values))}: Input should be"):
+            read_recipe(path, values)
     with pytest.raises(ConfigError, match="cannot read the recipe"):
         read_recipe(tmp_path / "none.toml", {})
     path.write_text("= 3")
