@@ -222,8 +222,6 @@ def write_whole_directory(path: str | os.PathLike[str], *, replaces: Sequence[st
     that fails. Raises InputError before the block begins where `path` is a file or another directory.
     """
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_dir():
-        raise InputError("is a file", where=str(path), expected="a directory or a new name")
     _check_replaceable(target, replaces, str(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".nbest-", suffix=".part", dir=target.parent) as holder:
@@ -236,9 +234,13 @@ def write_whole_directory(path: str | os.PathLike[str], *, replaces: Sequence[st
 
 
 def _check_replaceable(target: Path, replaces: Sequence[str], where: str) -> None:
-    if not target.exists():
+    try:
+        names = sorted(one.name for one in target.iterdir())
+    except FileNotFoundError:  # never there, or another writer is about to put its own in place
         return
-    kept = sorted(one.name for one in target.iterdir() if not any(fnmatch(one.name, p) for p in replaces))
+    except NotADirectoryError:
+        raise InputError("is a file", where=where, expected="a directory or a new name") from None
+    kept = [name for name in names if not any(fnmatch(name, pattern) for pattern in replaces)]
     if kept:
         found = f"{kept[0]!r} in it"
         raise InputError("is a directory in use", where=where, expected="a new name", got=found)
@@ -249,6 +251,14 @@ def _sync_files(directory: Path) -> None:
         if file.is_file():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
+
+
+def _put_back(old: Path, target: Path) -> None:
+    try:
+        old.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else another writer's is there now
+            raise
 
 
 def _swap(fresh: Path, target: Path, holder: Path) -> None:
@@ -263,8 +273,8 @@ def _swap(fresh: Path, target: Path, holder: Path) -> None:
             fresh.rename(target)
             return
         except OSError as error:
+            # Another writer came in between, perhaps even now: look again.
             if moved and not target.exists():
-                old.rename(target)
-            # Another writer came in between: look again.
+                _put_back(old, target)
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or attempt == 99:
                 raise
