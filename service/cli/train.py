@@ -60,7 +60,13 @@ def _parse_options(
 @click.option("--licence", metavar="TEXT", help="For the model's card.")
 @click.option("--attribution", multiple=True, metavar="TEXT", help="For the model's card. May repeat.")
 @click.option("--description", default="", metavar="TEXT", help="For the model's card.")
-@click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="Where to train.",
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default torch's choice.")
 def train(
     train_text: str,
