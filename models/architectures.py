@@ -5,7 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.config import BinarySpec, DenseSpec, LanguageModelConfig, SlimSpec
+from models.config import LanguageModelConfig
+from models.matrices.binary import BinarySpec
+from models.matrices.dense import DenseSpec
+from models.matrices.slim import SlimSpec
 from nbest.errors import ConfigError
 
 

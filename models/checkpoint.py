@@ -17,12 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from models.config import BinarySpec, DenseSpec, LanguageModelConfig, MatrixSpec, SlimSpec
+from models.config import LanguageModelConfig, Slot
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix, take
-from models.matrices.binary import PackedBinaryMatrix
-from models.matrices.dense import DenseMatrix
-from models.matrices.slim import SlimMatrix
 from models.vocabulary import Vocabulary
 from nbest.errors import ModelFileError, NotFoundError
 from nbest.files import write_whole_directory
@@ -144,11 +141,11 @@ def _build(config: LanguageModelConfig, tensors: Mapping[str, Tensor], where: st
         used.update(found)
         return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
-    def make(slot: str, spec: MatrixSpec, out_features: int, in_features: int) -> Matrix:
+    def make(slot: Slot) -> Matrix:
         try:
-            return _stored_matrix(spec, of_slot(slot), out_features, in_features)
+            return slot.spec.read(of_slot(slot.name), slot.out_features, slot.in_features)
         except ModelFileError as error:
-            raise ModelFileError(f"{slot}: {error}", where=where) from None
+            raise ModelFileError(f"{slot.name}: {error}", where=where) from None
 
     model = LanguageModel(config, make).eval()
     vectors: dict[str, Tensor] = {}
@@ -162,22 +159,3 @@ def _build(config: LanguageModelConfig, tensors: Mapping[str, Tensor], where: st
         raise ModelFileError("tensors that the configuration has no place for", where=where, got=str(unknown))
     model.set_vectors(vectors)
     return model
-
-
-def _stored_matrix(
-    spec: MatrixSpec, tensors: Mapping[str, Tensor], out_features: int, in_features: int
-) -> Matrix:
-    match spec:
-        case DenseSpec():
-            return DenseMatrix.from_stored(tensors, out_features, in_features)
-        case BinarySpec():
-            return PackedBinaryMatrix.from_stored(tensors, out_features, in_features)
-        case SlimSpec():
-            return SlimMatrix.from_stored(
-                tensors,
-                out_features,
-                in_features,
-                parts=spec.parts,
-                sub_vectors=spec.sub_vectors,
-                by_position=spec.by_position,
-            )

@@ -1,103 +1,158 @@
 """Which matrix sits in which slot of a language model: everything its shape depends on, frozen."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from models.matrices.base import Matrix
-from models.matrices.binary import BinaryMatrix
-from models.matrices.dense import DenseMatrix
-from models.matrices.slim import SlimMatrix, check_slim
+from models.layers.windows import Window, windows
+from models.matrices.base import Count, MatrixSpec, Place
+from models.matrices.binary import BinarySpec
+from models.matrices.dense import DenseSpec
+from models.matrices.slim import SlimSpec
 from nbest.errors import ConfigError
 
-Count = Annotated[int, Field(ge=1, le=1 << 31)]
+AnySpec = Annotated[DenseSpec | BinarySpec | SlimSpec, Field(discriminator="kind")]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def _from_list(value: object) -> object:
+    """Files know lists only."""
+    return tuple(value) if isinstance(value, list) else value
 
 
-class DenseSpec(_Frozen):
-    """32-bit floats; initialised uniformly in [-scale, scale]."""
+@dataclass(frozen=True)
+class Slot:
+    """One place for a matrix: its name, what it is for, what it holds, its shape."""
 
-    kind: Literal["dense"] = "dense"
-    scale: float = Field(default=0.05, gt=0, allow_inf_nan=False)
-
-
-class BinarySpec(_Frozen):
-    """One bit a number, worth +scale or -scale; float weights clamped to [-clamp, clamp] in training."""
-
-    kind: Literal["binary"] = "binary"
-    scale: float = Field(gt=0, allow_inf_nan=False)
-    clamp: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    name: str
+    place: Place
+    spec: MatrixSpec
+    out_features: int
+    in_features: int
 
 
-class SlimSpec(_Frozen):
-    """Rows made of `parts` (K) sub-vectors out of `sub_vectors` (M)."""
+class LanguageModelConfig(BaseModel):
+    """Slots of an LSTM language model and what is in them; dims: V, E embedding, H cells, R projection.
 
-    kind: Literal["slim"] = "slim"
-    parts: Count
-    sub_vectors: Count
-    by_position: bool
-    seed: int = 1
-    scale: float = Field(default=0.05, gt=0, allow_inf_nan=False)
-
-
-MatrixSpec = Annotated[DenseSpec | BinarySpec | SlimSpec, Field(discriminator="kind")]
-
-
-class LanguageModelConfig(_Frozen):
-    """Slots of an LSTM language model and what is in them.
-
+    last_hidden_size   cells of the last layer, where they are not `hidden_size`
+    projection_size    R: an LSTM layer puts out R numbers, a matrix (R, H) times its cells' outputs; that
+                       same R-vector recurs and feeds the next layer and the output (Eqs. 12-14 of Grachev,
+                       Ignatov and Savchenko)
+    segments           parallel cells a layer, each with its own share of the hidden numbers (predefined
+                       sparseness)
+    input_shares       gamma of each layer: the share of its input that each of the segments sees
+    gate_biases        bias vectors a gate row; two, as torch's and cuDNN's LSTM has them, differ from one
+                       only in training
     gates_gain, linear_gain   exp(gamma), one per output row (Algorithm 1 of the binarized LSTM paper)
     embedding_linear, output_linear   extra linear layers (Eq. 9 of the same), or none
+    tied               the output is the embedding: one matrix, stored and counted once
+    overrides          what single slots hold, by name, where it is not what their kind of slot holds
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: str
     vocabulary_size: Count
     embedding_size: Count
     hidden_size: Count
     layers: Count = 1
-    embedding: MatrixSpec
-    embedding_linear: MatrixSpec | None = None
-    gates: MatrixSpec
+    last_hidden_size: Count | None = None
+    projection_size: Count | None = None
+    segments: Count = 1
+    input_shares: Annotated[tuple[Share, ...], BeforeValidator(_from_list)] = ()
+    gate_biases: Literal[1, 2] = 1
+    embedding: AnySpec
+    embedding_linear: AnySpec | None = None
+    gates: AnySpec
     gates_gain: bool = False
-    output_linear: MatrixSpec | None = None
+    projection: AnySpec | None = None
+    output_linear: AnySpec | None = None
     linear_gain: bool = False
-    output: MatrixSpec
+    output: AnySpec
     output_bias: bool = False
+    tied: bool = False
+    overrides: dict[str, AnySpec] = {}
+
+    def cells(self, layer: int) -> int:
+        """H of a layer."""
+        last = layer == self.layers - 1
+        return self.last_hidden_size if last and self.last_hidden_size is not None else self.hidden_size
+
+    def outputs(self, layer: int) -> int:
+        """How many numbers a layer puts out: R, or H."""
+        return self.projection_size or self.cells(layer)
+
+    def inputs(self, layer: int) -> int:
+        """How many numbers a layer reads."""
+        return self.embedding_size if layer == 0 else self.outputs(layer - 1)
+
+    def windows(self, layer: int) -> tuple[Window, ...]:
+        """The segments of a layer: which hidden numbers each makes, which inputs each sees."""
+        share = self.input_shares[layer] if self.input_shares else 1.0
+        return windows(self.cells(layer), self.inputs(layer), self.segments, share)
+
+    def slots(self) -> Iterator[Slot]:
+        """Every matrix of the model, in the order of the file; a tied output is no slot of its own."""
+        e, last = self.embedding_size, self.outputs(self.layers - 1)
+        yield self._slot("embedding", "embedding", self.embedding, self.vocabulary_size, e)
+        if self.embedding_linear is not None:
+            yield self._slot("embedding_linear", "linear", self.embedding_linear, e, e)
+        for layer in range(self.layers):
+            for name, window in zip(self.cell_names(layer), self.windows(layer), strict=True):
+                recurrent = self.projection_size or window.cells
+                yield self._slot(f"{name}.recurrent", "gates", self.gates, 4 * window.cells, recurrent)
+                yield self._slot(f"{name}.input", "gates", self.gates, 4 * window.cells, window.width)
+                if self.projection is not None and self.projection_size is not None:
+                    yield self._slot(
+                        f"{name}.projection", "projection", self.projection, recurrent, window.cells
+                    )
+        if self.output_linear is not None:
+            yield self._slot("output_linear", "linear", self.output_linear, last, last)
+        if not self.tied:
+            yield self._slot("output", "output", self.output, self.vocabulary_size, last)
+
+    def cell_names(self, layer: int) -> list[str]:
+        """What the parallel cells of a layer are called in slots and vectors."""
+        name = f"layer{layer}"
+        return [name] if self.segments == 1 else [f"{name}.cell{n}" for n in range(self.segments)]
+
+    def _slot(self, name: str, place: Place, spec: MatrixSpec, out_features: int, in_features: int) -> Slot:
+        return Slot(name, place, self.overrides.get(name, spec), out_features, in_features)
 
     @model_validator(mode="after")
     def _fits(self) -> "LanguageModelConfig":
-        for slot in ("embedding_linear", "gates", "output_linear"):
-            if getattr(self, slot) is not None and getattr(self, slot).kind == "slim":
-                raise ValueError(f"{slot}: a slim matrix holds word vectors, only embedding and output may")
+        if (self.projection is None) != (self.projection_size is None):
+            raise ValueError("projection and projection_size go together")
+        if self.projection_size is not None and self.segments > 1:
+            raise ValueError("segments: parallel cells have no projection")
+        if self.input_shares and len(self.input_shares) != self.layers:
+            raise ValueError(f"input_shares: {len(self.input_shares)} of them for {self.layers} layers")
         try:
-            for slot, width in (("embedding", self.embedding_size), ("output", self.hidden_size)):
-                spec = getattr(self, slot)
-                if spec.kind == "slim":
-                    check_slim(width, spec.parts, spec.sub_vectors, spec.by_position)
+            slots = list(self.slots())
         except ConfigError as error:
-            raise ValueError(f"{slot}: {error}") from None
-        if self.output.kind == "slim" and not self.output.by_position:
-            raise ValueError("output: a slim output is assigned by position (partial dot products need it)")
+            raise ValueError(str(error)) from None
+        unknown = set(self.overrides) - {slot.name for slot in slots}
+        if unknown:
+            raise ValueError(f"overrides: the model has no slot {min(unknown)!r}")
+        for slot in slots:
+            try:
+                slot.spec.check(slot.place, slot.out_features, slot.in_features)
+            except ConfigError as error:
+                raise ValueError(f"{slot.name}: {error}") from None
+        self._check_tied(slots[0])
         return self
 
-
-def build_matrix(spec: DenseSpec | BinarySpec | SlimSpec, out_features: int, in_features: int) -> Matrix:
-    """A freshly initialised matrix in training form."""
-    match spec:
-        case DenseSpec():
-            return DenseMatrix(out_features, in_features, scale=spec.scale)
-        case BinarySpec():
-            return BinaryMatrix(out_features, in_features, scale=spec.scale, clamp=spec.clamp)
-        case SlimSpec():
-            return SlimMatrix(
-                out_features,
-                in_features,
-                parts=spec.parts,
-                sub_vectors=spec.sub_vectors,
-                by_position=spec.by_position,
-                seed=spec.seed,
-                scale=spec.scale,
+    def _check_tied(self, embedding: Slot) -> None:
+        if not self.tied:
+            return
+        wanted = self.outputs(self.layers - 1)
+        if embedding.in_features != wanted:
+            raise ValueError(
+                f"tied: the output reads {wanted} numbers, the embedding has {embedding.in_features}"
             )
+        try:
+            embedding.spec.check("output", embedding.out_features, embedding.in_features)
+        except ConfigError as error:
+            raise ValueError(f"tied: {error}") from None

@@ -5,36 +5,22 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from models.config import LanguageModelConfig, MatrixSpec, build_matrix
+from models.config import LanguageModelConfig, Slot
+from models.dropout import NO_DROPOUT, Dropout
 from models.layers.affine import Affine
-from models.layers.lstm import LSTMLayer, State
+from models.layers.lstm import LSTMLayer, RecurrentLayer, State
+from models.layers.parallel_lstm import ParallelLSTM
 from models.matrices.base import Matrix, Prepared
 
-MatrixMaker = Callable[[str, MatrixSpec, int, int], Matrix]  # slot, what it holds, rows, columns
+MatrixMaker = Callable[[Slot], Matrix]
 
 
-def _fresh(_slot: str, spec: MatrixSpec, out_features: int, in_features: int) -> Matrix:
-    return build_matrix(spec, out_features, in_features)
-
-
-class Dropout:
-    """Where training drops: on the way into the first LSTM layer, and after each LSTM layer."""
-
-    def __init__(self, input_rate: float = 0.0, rate: float = 0.0) -> None:
-        self.input_rate = input_rate
-        self.rate = rate
-
-    def input(self, x: Tensor) -> Tensor:
-        """The embedding's output."""
-        return nn.functional.dropout(x, self.input_rate) if self.input_rate else x
-
-    def between(self, x: Tensor) -> Tensor:
-        """An LSTM layer's output."""
-        return nn.functional.dropout(x, self.rate) if self.rate else x
+def _fresh(slot: Slot) -> Matrix:
+    return slot.spec.build(slot.out_features, slot.in_features)
 
 
 class LanguageModel(nn.Module):
-    """P(next word | words so far); dims: V vocabulary, E embedding, H hidden, L layers.
+    """P(next word | words so far); dims: V vocabulary, E embedding, H cells, O a layer's outputs, L layers.
 
     `make` gives the matrix of each slot: fresh ones unless said otherwise.
     """
@@ -42,53 +28,43 @@ class LanguageModel(nn.Module):
     def __init__(self, config: LanguageModelConfig, make: MatrixMaker = _fresh) -> None:
         super().__init__()
         self.config = config
-        v, e, h = config.vocabulary_size, config.embedding_size, config.hidden_size
-
-        def linear(slot: str, spec: MatrixSpec | None, size: int) -> Affine | None:
-            if spec is None:
-                return None
-            return Affine([make(slot, spec, size, size)], gain=config.linear_gain, bias=True)
-
-        def lstm_layer(number: int, width: int) -> LSTMLayer:
-            recurrent = make(f"layer{number}.recurrent", config.gates, 4 * h, h)
-            inputs = make(f"layer{number}.input", config.gates, 4 * h, width)
-            return LSTMLayer(Affine([recurrent, inputs], gain=config.gates_gain, bias=True), h)
-
-        self.embedding = make("embedding", config.embedding, v, e)
-        self.embedding_linear = linear("embedding_linear", config.embedding_linear, e)
-        self.layers = nn.ModuleList(
-            lstm_layer(number, e if number == 0 else h) for number in range(config.layers)
-        )
-        self.output_linear = linear("output_linear", config.output_linear, h)
-        self.output = make("output", config.output, v, h)
+        self._matrices = {slot.name: make(slot) for slot in config.slots()}
+        self._affines: dict[str, Affine] = {}
+        self.embedding = self._matrices["embedding"]
+        self.embedding_linear = self._linear("embedding_linear")
+        self.layers = nn.ModuleList(self._layer(number) for number in range(config.layers))
+        self.output_linear = self._linear("output_linear")
+        self.output = self.embedding if config.tied else self._matrices["output"]
+        v = config.vocabulary_size
         self.output_bias = nn.Parameter(torch.zeros(v)) if config.output_bias else None
 
-    def slots(self) -> Iterator[tuple[str, Matrix]]:
-        """Every matrix with the name of its slot, in a fixed order."""
-        yield "embedding", self.embedding
-        for affine_name, affine in self.affines():
-            names = ("recurrent", "input") if affine_name.startswith("layer") else ("",)
-            for name, matrix in zip(names, affine.matrices, strict=True):
-                assert isinstance(matrix, Matrix)
-                yield f"{affine_name}.{name}".rstrip("."), matrix
-        yield "output", self.output
+    def _linear(self, name: str) -> Affine | None:
+        if name not in self._matrices:
+            return None
+        return self._affine(name, [self._matrices[name]], gain=self.config.linear_gain)
 
-    def affines(self) -> Iterator[tuple[str, Affine]]:
-        """Every affine map with its name, in a fixed order."""
-        if self.embedding_linear is not None:
-            yield "embedding_linear", self.embedding_linear
-        for number, layer in enumerate(self.layers):
-            assert isinstance(layer, LSTMLayer)
-            yield f"layer{number}", layer.gates
-        if self.output_linear is not None:
-            yield "output_linear", self.output_linear
+    def _affine(self, name: str, matrices: list[Matrix], *, gain: bool, biases: int = 1) -> Affine:
+        self._affines[name] = Affine(matrices, gain=gain, biases=biases)
+        return self._affines[name]
+
+    def _layer(self, number: int) -> RecurrentLayer:
+        config, windows = self.config, self.config.windows(number)
+        parts = []
+        for name, window in zip(config.cell_names(number), windows, strict=True):
+            matrices = [self._matrices[f"{name}.recurrent"], self._matrices[f"{name}.input"]]
+            gates = self._affine(name, matrices, gain=config.gates_gain, biases=config.gate_biases)
+            parts.append(LSTMLayer(gates, window.cells, self._matrices.get(f"{name}.projection")))
+        return parts[0] if len(parts) == 1 else ParallelLSTM(parts, windows)
+
+    def slots(self) -> Iterator[tuple[str, Matrix]]:
+        """Every matrix with the name of its slot, in the order of the configuration."""
+        yield from self._matrices.items()
 
     def vectors(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Every gamma and bias with its name, in a fixed order."""
-        for name, affine in self.affines():
-            for kind, vector in (("gamma", affine.gamma), ("bias", affine.bias)):
-                if vector is not None:
-                    yield f"{name}.{kind}", vector
+        for name, affine in self._affines.items():
+            for kind, vector in affine.vectors():
+                yield f"{name}.{kind}", vector
         if self.output_bias is not None:
             yield "output.bias", self.output_bias
 
@@ -98,9 +74,12 @@ class LanguageModel(nn.Module):
         return next(self.vectors())[1].device
 
     def start_state(self, count: int) -> State:
-        """The state before any word, for `count` hypotheses: zeros (L, count, H)."""
-        shape = (self.config.layers, count, self.config.hidden_size)
-        return State(torch.zeros(shape, device=self.device), torch.zeros(shape, device=self.device))
+        """The state before any word, for `count` hypotheses: zeros."""
+        config, layers = self.config, range(self.config.layers)
+        return State(
+            tuple(torch.zeros(count, config.outputs(n), device=self.device) for n in layers),
+            tuple(torch.zeros(count, config.cells(n), device=self.device) for n in layers),
+        )
 
     def embed(self, ids: Tensor) -> Tensor:
         """(..., E) inputs of the first LSTM layer for word ids (...)."""
@@ -108,27 +87,29 @@ class LanguageModel(nn.Module):
         return x if self.embedding_linear is None else self.embedding_linear(x)
 
     def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one word each: ids (N,), state of N -> (N, H) outputs of the last layer, new state."""
+        """Read one word each: ids (N,), state of N -> (N, O) outputs of the last layer, new state."""
         x = self.embed(ids)
         hidden, cell = [], []
         for number, layer in enumerate(self.layers):
-            assert isinstance(layer, LSTMLayer)
+            assert isinstance(layer, RecurrentLayer)
             x, c = layer.step(x, state.hidden[number], state.cell[number])
             hidden.append(x)
             cell.append(c)
-        return x, State(torch.stack(hidden), torch.stack(cell))
+        return x, State(tuple(hidden), tuple(cell))
 
-    def forward(self, ids: Tensor, state: State, dropout: Dropout | None = None) -> tuple[Tensor, State]:
-        """Read T words each: ids (T, B) -> (T, B, H) outputs of the last layer, new state."""
-        drop = dropout or Dropout()
-        x = drop.input(self.embed(ids))
+    def forward(self, ids: Tensor, state: State, dropout: Dropout = NO_DROPOUT) -> tuple[Tensor, State]:
+        """Read T words each: ids (T, B) -> (T, B, O) the last layer's outputs, none dropped; new state."""
+        x = self.embedding.rows(ids)
+        x = dropout.drop_words(x, ids, self.config.vocabulary_size)
+        x = x if self.embedding_linear is None else self.embedding_linear(x)
+        x = dropout.drop(x, dropout.inputs)
         hidden, cell = [], []
         for number, layer in enumerate(self.layers):
-            x, h, c = layer(x, state.hidden[number], state.cell[number])
-            x = drop.between(x)
+            x = dropout.drop(x, dropout.hidden) if number else x
+            x, h, c = layer(x, state.hidden[number], state.cell[number], dropout.recurrent)
             hidden.append(h)
             cell.append(c)
-        return x, State(torch.stack(hidden), torch.stack(cell))
+        return x, State(tuple(hidden), tuple(cell))
 
     def before_output(self, hidden: Tensor) -> Tensor:
         """(N, H) what is multiplied with the output matrix, for hidden (N, H)."""
@@ -156,7 +137,7 @@ class LanguageModel(nn.Module):
     def packed(self) -> "LanguageModel":
         """A copy in scoring form: every matrix packed; dense matrices are shared with this model."""
         own = dict(self.slots())
-        model = LanguageModel(self.config, lambda slot, _spec, _out, _in: own[slot].packed())
+        model = LanguageModel(self.config, lambda slot: own[slot.name].packed())
         model.set_vectors(dict(self.vectors()))
         return model.eval()
 

@@ -1,8 +1,8 @@
 """One logical (out, in) matrix: the unit every language model here is made of.
 
-What differs between the systems is only how a matrix is stored, so each way of storing is one class.
-A matrix has a form for training (differentiable) and, from `packed`, a form for scoring whose resident
-bytes are close to those on disk.
+What differs between the systems is only how a matrix is stored, so each way of storing is one file: a spec
+that says so in a configuration, and the matrix itself. A matrix has a form for training (differentiable)
+and, from `packed`, a form for scoring whose resident bytes are close to those on disk.
 """
 
 from abc import ABC, abstractmethod
@@ -10,11 +10,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from nbest.errors import ModelFileError
+from nbest.errors import ConfigError, ModelFileError
+
+Count = Annotated[int, Field(ge=1, le=1 << 31)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Place = Literal["embedding", "gates", "linear", "projection", "output"]  # what a slot of a model is for
 
 _no_materialize: ContextVar[bool] = ContextVar("no_materialize", default=False)
 
@@ -43,6 +49,29 @@ class Size:
     paper_bytes: float
     extra_bytes: float
     resident: int
+
+
+class MatrixSpec(BaseModel, ABC):
+    """How one matrix is stored; in a configuration `kind` names the class.
+
+    refused  places where such a matrix may not stand, and why
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    refused: ClassVar[Mapping[Place, str]] = {}
+
+    @abstractmethod
+    def build(self, out_features: int, in_features: int) -> "Matrix":
+        """A freshly initialised matrix in training form."""
+
+    @abstractmethod
+    def read(self, tensors: Mapping[str, Tensor], out_features: int, in_features: int) -> "Matrix":
+        """The matrix of a file, in scoring form; raises ModelFileError where they do not fit."""
+
+    def check(self, place: Place, out_features: int, in_features: int) -> None:
+        """Raise ConfigError where such a matrix cannot stand there, or cannot have that shape."""
+        if place in self.refused:
+            raise ConfigError(self.refused[place])
 
 
 @dataclass(frozen=True)

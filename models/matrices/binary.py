@@ -4,7 +4,7 @@ Source: Liu, Cao and Yu, "Binarized LSTM Language Model", Eqs. 6-8, Algorithms 1
 """
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from models.matrices.base import Matrix, Prepared, Size, product_of_rows, take
+from models.matrices.base import Matrix, MatrixSpec, Positive, Prepared, Size, product_of_rows, take
 
 UNPACK_BYTES = 4 * 1024 * 1024  # a tile of rows unpacked at a time; stays near the L2 cache
 
@@ -32,6 +32,24 @@ class _Binarize(torch.autograd.Function):
 def binarize(weight: Tensor, scale: float) -> Tensor:
     """+scale where weight > 0, else -scale; identity gradient."""
     return cast("Tensor", _Binarize.apply(weight, scale))  # type: ignore[no-untyped-call]
+
+
+class BinarySpec(MatrixSpec):
+    """One bit a number, worth +scale or -scale; float weights clamped to [-clamp, clamp] in training."""
+
+    kind: Literal["binary"] = "binary"
+    scale: Positive
+    clamp: Positive = 1.0
+
+    def build(self, out_features: int, in_features: int) -> "BinaryMatrix":
+        """Random signs."""
+        return BinaryMatrix(out_features, in_features, scale=self.scale, clamp=self.clamp)
+
+    def read(
+        self, tensors: Mapping[str, Tensor], out_features: int, in_features: int
+    ) -> "PackedBinaryMatrix":
+        """``bits`` and ``scale``."""
+        return PackedBinaryMatrix.from_stored(tensors, out_features, in_features)
 
 
 class BinaryMatrix(Matrix):

@@ -1,12 +1,28 @@
 """A matrix stored as it is: 32-bit floats."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.matrices.base import Matrix, Prepared, Size, product_of_rows, take
+from models.matrices.base import Matrix, MatrixSpec, Positive, Prepared, Size, product_of_rows, take
+
+
+class DenseSpec(MatrixSpec):
+    """32-bit floats; initialised uniformly in [-scale, scale]."""
+
+    kind: Literal["dense"] = "dense"
+    scale: Positive = 0.05
+
+    def build(self, out_features: int, in_features: int) -> "DenseMatrix":
+        """Random numbers."""
+        return DenseMatrix(out_features, in_features, scale=self.scale)
+
+    def read(self, tensors: Mapping[str, Tensor], out_features: int, in_features: int) -> "DenseMatrix":
+        """``weight``."""
+        return DenseMatrix.from_stored(tensors, out_features, in_features)
 
 
 class DenseMatrix(Matrix):

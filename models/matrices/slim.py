@@ -6,7 +6,7 @@ Source: Li et al., "Slim Embedding Layers for Recurrent Neural Language Models",
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.matrices import assignment
-from models.matrices.base import Matrix, Prepared, Size, product_of_rows, take
+from models.matrices.base import (
+    Count,
+    Matrix,
+    MatrixSpec,
+    Place,
+    Positive,
+    Prepared,
+    Size,
+    product_of_rows,
+    take,
+)
 from nbest.errors import ConfigError, ModelFileError
 
 
@@ -30,6 +40,50 @@ class _SumOfPartials(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         words, offsets = ctx.saved_tensors
         return functional.embedding_bag(words, grads[0].contiguous(), offsets, mode="sum"), None, None, None
+
+
+class SlimSpec(MatrixSpec):
+    """Rows made of `parts` (K) sub-vectors out of `sub_vectors` (M)."""
+
+    refused = dict.fromkeys(
+        ("gates", "linear", "projection"), "a slim matrix holds word vectors: only embedding and output may"
+    )
+    kind: Literal["slim"] = "slim"
+    parts: Count
+    sub_vectors: Count
+    by_position: bool
+    seed: int = 1
+    scale: Positive = 0.05
+
+    def check(self, place: Place, out_features: int, in_features: int) -> None:
+        """K divides the vector size; an output is assigned by position."""
+        super().check(place, out_features, in_features)
+        check_slim(in_features, self.parts, self.sub_vectors, self.by_position)
+        if place == "output" and not self.by_position:
+            raise ConfigError("a slim output is assigned by position: partial dot products need it")
+
+    def build(self, out_features: int, in_features: int) -> "SlimMatrix":
+        """A balanced random assignment of random sub-vectors."""
+        return SlimMatrix(
+            out_features,
+            in_features,
+            parts=self.parts,
+            sub_vectors=self.sub_vectors,
+            by_position=self.by_position,
+            seed=self.seed,
+            scale=self.scale,
+        )
+
+    def read(self, tensors: Mapping[str, Tensor], out_features: int, in_features: int) -> "SlimMatrix":
+        """``weight`` and ``codes``."""
+        return SlimMatrix.from_stored(
+            tensors,
+            out_features,
+            in_features,
+            parts=self.parts,
+            sub_vectors=self.sub_vectors,
+            by_position=self.by_position,
+        )
 
 
 class SlimMatrix(Matrix):

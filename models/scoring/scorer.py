@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint, ModelCard
-from models.layers.lstm import State
+from models.layers.lstm import concatenate
 from models.matrices.base import forbid_materialize
 from models.scoring.normalizer import log_normalizer
 from models.scoring.prefix_tree import PrefixTree, build_prefix_tree
@@ -138,14 +138,11 @@ class LanguageModelScorer:
                 for first in range(start, stop, self.batch):
                     part = slice(first, min(first + self.batch, stop))
                     above = torch.from_numpy(tree.parents[part] - parent_offset).to(model.device)
-                    before = State(state.hidden[:, above], state.cell[:, above])
                     words = torch.from_numpy(tree.words[part]).to(model.device)
-                    hidden, after = model.step(words, before)
+                    hidden, after = model.step(words, state.take(above))
                     states.append(after)
                     self._score_step(tree, part, hidden, into, ends, is_end)
-                state = State(
-                    torch.cat([s.hidden for s in states], 1), torch.cat([s.cell for s in states], 1)
-                )
+                state = concatenate(states)
                 parent_offset = start
         return into, ends
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from models import checkpoint
 from models.architectures import architecture
-from models.language_model import Dropout, LanguageModel
+from models.dropout import Dropout
+from models.language_model import LanguageModel
 from models.layers.lstm import State
 from models.training.corpus import Batch, Corpus, sentence_batches, stream_batches
 from models.training.evaluation import perplexity, tensors
@@ -94,7 +95,7 @@ class Trainer:
         self.model = LanguageModel(config).to(device)
         self.optimizer = make_optimizer(recipe, self.model.parameters())
         self.loss = self._make_loss()
-        self.dropout = Dropout(recipe.input_dropout, recipe.dropout)
+        self.dropout = Dropout(inputs=recipe.input_dropout, hidden=recipe.dropout, outputs=recipe.dropout)
         self.progress = Progress(rate=recipe.learning_rate)
         self.state = self.model.start_state(1)
         report(
@@ -168,14 +169,15 @@ class Trainer:
         state = model.start_state(inputs.shape[1]) if batch.fresh else self.state
         self.optimizer.zero_grad(set_to_none=False)
         hidden, after = model(inputs, state, self.dropout)
+        hidden = self.dropout.drop(hidden, self.dropout.outputs)
         flat, wanted = hidden[mask], targets[mask]
         nats, gradient = self.loss.backward(flat, wanted, 1 / len(wanted))
         self._check_finite(nats)
-        flat.backward(gradient)
+        torch.autograd.backward(flat, gradient)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         self.optimizer.step()
         model.after_step()
-        self.state = State(after.hidden.detach(), after.cell.detach())
+        self.state = after.detach()
         return nats, len(wanted)
 
     def _check_finite(self, loss: float) -> None:
@@ -241,7 +243,8 @@ class Trainer:
     def _save(self) -> None:
         held: dict[str, Tensor] = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         held |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
-        held |= {"random": torch.get_rng_state(), "hidden": self.state.hidden, "cell": self.state.cell}
+        held |= {f"state.{k}": v for k, v in self.state.tensors().items()}
+        held["random"] = torch.get_rng_state()
         if isinstance(self.loss, SampledCrossEntropy):
             held["noise"] = self.loss.random_state()
         self.saved.save(self.progress, held)
@@ -261,7 +264,7 @@ class Trainer:
         torch.set_rng_state(held["random"])
         if isinstance(self.loss, SampledCrossEntropy):
             self.loss.set_random_state(held["noise"])
-        self.state = State(held["hidden"].to(device), held["cell"].to(device))
+        self.state = State.from_tensors(part_of("state."))
         self.report(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batches_done + 1}")
 
     def _finish(self) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models.architectures import architecture
-from models.language_model import Dropout, LanguageModel
+from models.dropout import Dropout
+from models.language_model import LanguageModel
 from nbest.errors import ConfigError
 
 SYSTEMS = ("lstm", "belm", "bllm", "slim")
@@ -48,15 +49,42 @@ def test_packing_leaves_the_training_form_trainable(make_model: Callable[..., La
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_dropout_drops_where_told(make_model: Callable[..., LanguageModel]) -> None:
-    model = make_model("lstm")
-    ids = torch.zeros(5, 3, dtype=torch.int64)
+def _zeros(x: torch.Tensor) -> float:
+    return float((x == 0).float().mean())
+
+
+def test_dropout_drops_a_share_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
-    dropped, _ = model(ids, model.start_state(3), Dropout(0.0, 0.5))
-    share = float((dropped == 0).float().mean())
-    assert 0.3 < share < 0.7
+    x = torch.ones(40, 5, 60)  # (T, B, I)
+    for variational in (False, True):
+        dropped = Dropout(variational=variational).drop(x, 0.25)
+        assert _zeros(dropped) == pytest.approx(0.25, abs=0.05)
+        assert float(dropped.mean()) == pytest.approx(1.0, abs=0.07)
+        assert torch.equal(dropped[0], dropped[1]) is variational
+    assert Dropout().drop(x, 0.0) is x
+
+
+def test_a_dropped_word_is_zero_wherever_it_stands() -> None:
+    torch.manual_seed(0)
+    ids = torch.arange(200).repeat(2)[:, None]  # every word twice
+    dropped = Dropout(words=0.5).drop_words(torch.ones(400, 1, 3), ids, 200)
+    assert torch.equal(dropped[:200], dropped[200:])
+    assert 0.3 < _zeros(dropped) < 0.7
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize("place", ["words", "inputs", "hidden", "recurrent"])
+def test_every_place_of_dropout_changes_the_outputs(
+    make_model: Callable[..., LanguageModel], place: str
+) -> None:
+    model = make_model("lstm", layers=2).train()
+    ids = torch.arange(15).reshape(5, 3)
     whole, _ = model(ids, model.start_state(3))
-    assert not bool((whole == 0).any())
+    torch.manual_seed(0)
+    dropped, _ = model(ids, model.start_state(3), Dropout(**{place: 0.5}))
+    assert not torch.allclose(dropped, whole)
+    again, _ = model(ids, model.start_state(3))
+    assert torch.equal(again, whole)
 
 
 @pytest.mark.parametrize(
