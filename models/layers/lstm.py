@@ -5,6 +5,7 @@ Gate rows stand in torch's order: input, forget, cell, output. Source: Eq. 3 of 
 Networks Compression for Language Modeling".
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -101,9 +102,11 @@ class LSTMLayer(RecurrentLayer):
                 hidden, cell = self.step(x[t], hidden, cell)
                 outputs.append(hidden)
             return torch.stack(outputs), hidden, cell
-        outputs_, last_hidden, last_cell = torch.lstm(
-            x, (hidden[None], cell[None]), flat, True, 1, 0.0, self.training, False, False
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
+            outputs_, last_hidden, last_cell = torch.lstm(
+                x, (hidden[None], cell[None]), flat, True, 1, 0.0, self.training, False, False
+            )
         return outputs_, last_hidden[0], last_cell[0]
 
     def _weights(self, weight_drop: float) -> list[Tensor] | None:

@@ -30,6 +30,26 @@ def balanced_by_position(vocabulary_size: int, parts: int, sub_vectors: int, see
     return codes
 
 
+def hashed(
+    vocabulary_size: int, parts: int, sub_vectors: int, seed: int, *, by_position: bool
+) -> NDArray[np.int32]:
+    """(V, K) codes from a hash of seed, word and position: nothing to store (Chen et al., "HashNet").
+
+    The hash is splitmix64's finalizer; its values are a golden test, for they belong to the file format.
+    """
+    values = np.uint64(sub_vectors // parts if by_position else sub_vectors)
+    keys = np.arange(vocabulary_size * parts, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        keys = (keys + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        keys ^= keys >> np.uint64(31)
+    codes = (keys % values).astype(np.int32).reshape(vocabulary_size, parts)
+    if by_position:
+        codes += np.arange(parts, dtype=np.int32) * np.int32(values)
+    return codes
+
+
 def duplicate_codes(codes: NDArray[np.int32]) -> int:
     """How many words share all their codes with an earlier word, and so cannot be told from it."""
     return len(codes) - len(np.unique(codes, axis=0))

@@ -35,10 +35,14 @@ def binarize(weight: Tensor, scale: float) -> Tensor:
 
 
 class BinarySpec(MatrixSpec):
-    """One bit a number, worth +scale or -scale; float weights clamped to [-clamp, clamp] in training."""
+    """One bit a number, worth +scale or -scale; float weights clamped to [-clamp, clamp] in training.
+
+    scale  a number, fixed (Eq. 8), or "mean": mean |W| of the float weights (Rastegari et al., "XNOR-Net",
+           as Table 5's variants started from trained embeddings have it)
+    """
 
     kind: Literal["binary"] = "binary"
-    scale: Positive
+    scale: Positive | Literal["mean"]
     clamp: Positive = 1.0
 
     def build(self, out_features: int, in_features: int) -> "BinaryMatrix":
@@ -55,15 +59,25 @@ class BinarySpec(MatrixSpec):
 class BinaryMatrix(Matrix):
     """Training form: float weights whose signs are the matrix.
 
-    scale  the two values are +scale and -scale; sqrt(1/H) in the paper (Eq. 8)
+    scale  the two values are +scale and -scale; sqrt(1/H) in the paper (Eq. 8); "mean" for mean |W|
     clamp  float weights are kept within [-clamp, clamp] after each step (Algorithm 2, line 6)
     """
 
-    def __init__(self, out_features: int, in_features: int, *, scale: float, clamp: float = 1.0) -> None:
+    def __init__(
+        self, out_features: int, in_features: int, *, scale: float | Literal["mean"], clamp: float = 1.0
+    ) -> None:
         super().__init__(out_features, in_features)
-        self.scale = scale
+        self.fixed_scale = None if scale == "mean" else scale
         self.clamp = clamp
-        self.weight = nn.Parameter(torch.empty(out_features, in_features).normal_(0, scale))
+        deviation = in_features**-0.5 if scale == "mean" else scale
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).normal_(0, deviation))
+
+    @property
+    def scale(self) -> float:
+        """What the two values are now."""
+        if self.fixed_scale is not None:
+            return self.fixed_scale
+        return float(self.weight.detach().abs().mean())
 
     def weight_for_training(self) -> Tensor:
         """(out, in) of +scale and -scale."""
@@ -96,6 +110,10 @@ class BinaryMatrix(Matrix):
     def size(self) -> Size:
         """As its packed form."""
         return self.packed().size()
+
+    def multiply_adds(self) -> int:
+        """out * in."""
+        return self.out_features * self.in_features
 
     def stored(self) -> dict[str, Tensor]:
         """As its packed form."""
@@ -158,6 +176,10 @@ class PackedBinaryMatrix(Matrix):
         """An eighth of a byte a number; the scale is extra; memory rows end at a byte."""
         count = self.out_features * self.in_features
         return Size(count, count / 8, 4, self.bytes_.numel() + self.table.numel() * 4)
+
+    def multiply_adds(self) -> int:
+        """out * in: bits become numbers before they are multiplied."""
+        return self.out_features * self.in_features
 
     def stored(self) -> dict[str, Tensor]:
         """``bits``: all numbers flat, eight a byte, most significant first; ``scale``."""

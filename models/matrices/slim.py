@@ -6,10 +6,12 @@ Source: Li et al., "Slim Embedding Layers for Recurrent Neural Language Models",
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,7 +45,12 @@ class _SumOfPartials(torch.autograd.Function):
 
 
 class SlimSpec(MatrixSpec):
-    """Rows made of `parts` (K) sub-vectors out of `sub_vectors` (M)."""
+    """Rows made of `parts` (K) sub-vectors out of `sub_vectors` (M).
+
+    by_position  position k draws from its own M/K sub-vectors (the output layer); else from all M
+    assignment   `balanced`: random, every sub-vector as often as any other; `hash`: by a hash of word and
+                 position, which needs no codes on disk (HashNet)
+    """
 
     refused = dict.fromkeys(
         ("gates", "linear", "projection"), "a slim matrix holds word vectors: only embedding and output may"
@@ -52,45 +59,81 @@ class SlimSpec(MatrixSpec):
     parts: Count
     sub_vectors: Count
     by_position: bool
-    seed: int = 1
+    assignment: Literal["balanced", "hash"] = "balanced"
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
     scale: Positive = 0.05
 
+    @property
+    def values(self) -> int:
+        """How many sub-vectors a position has to choose from."""
+        return self.sub_vectors // self.parts if self.by_position else self.sub_vectors
+
     def check(self, place: Place, out_features: int, in_features: int) -> None:
-        """K divides the vector size; an output is assigned by position."""
+        """K divides the vector size, M the positions; an output is assigned by position."""
         super().check(place, out_features, in_features)
-        check_slim(in_features, self.parts, self.sub_vectors, self.by_position)
+        self.check_shape(in_features)
         if place == "output" and not self.by_position:
             raise ConfigError("a slim output is assigned by position: partial dot products need it")
 
+    def check_shape(self, in_features: int) -> None:
+        """Raise ConfigError where K does not divide the vector size, or M the positions."""
+        if in_features % self.parts:
+            raise ConfigError(
+                "slim: the number of parts does not divide the vector size",
+                expected=f"a divisor of {in_features}",
+                got=str(self.parts),
+            )
+        if self.sub_vectors < self.parts or (self.by_position and self.sub_vectors % self.parts):
+            raise ConfigError(
+                "slim: the number of sub-vectors does not fit the number of parts",
+                expected=f"a multiple of {self.parts}" if self.by_position else f"at least {self.parts}",
+                got=str(self.sub_vectors),
+            )
+
+    def assign(self, rows: int) -> NDArray[np.int32]:
+        """(rows, K) codes."""
+        arguments = (rows, self.parts, self.sub_vectors, self.seed)
+        if self.assignment == "hash":
+            return assignment.hashed(*arguments, by_position=self.by_position)
+        if self.by_position:
+            return assignment.balanced_by_position(*arguments)
+        return assignment.balanced_pool(*arguments)
+
     def build(self, out_features: int, in_features: int) -> "SlimMatrix":
-        """A balanced random assignment of random sub-vectors."""
-        return SlimMatrix(
-            out_features,
-            in_features,
-            parts=self.parts,
-            sub_vectors=self.sub_vectors,
-            by_position=self.by_position,
-            seed=self.seed,
-            scale=self.scale,
-        )
+        """Random sub-vectors."""
+        matrix = SlimMatrix(out_features, in_features, self, self.assign(out_features))
+        nn.init.uniform_(matrix.weight, -self.scale, self.scale)
+        return matrix
 
     def read(self, tensors: Mapping[str, Tensor], out_features: int, in_features: int) -> "SlimMatrix":
-        """``weight`` and ``codes``."""
-        return SlimMatrix.from_stored(
-            tensors,
-            out_features,
-            in_features,
-            parts=self.parts,
-            sub_vectors=self.sub_vectors,
-            by_position=self.by_position,
-        )
+        """``weight``, and ``codes`` where they are not hashed."""
+        self.check_shape(in_features)
+        weight = take(tensors, "weight", (self.sub_vectors, in_features // self.parts), torch.float32)
+        codes = self.assign(out_features) if self.assignment == "hash" else self._codes(tensors, out_features)
+        return SlimMatrix(out_features, in_features, self, codes, weight)
+
+    def _codes(self, tensors: Mapping[str, Tensor], rows: int) -> NDArray[np.int32]:
+        count, values = rows * self.parts, self.values
+        size = (count * assignment.bits_per_code(values) + 7) // 8
+        codes = assignment.unpack_codes(take(tensors, "codes", (size,), torch.uint8).numpy(), count, values)
+        if count and int(codes.max()) >= values:
+            raise ModelFileError(
+                "a code is out of range", expected=f"below {values}", got=str(int(codes.max()))
+            )
+        codes = codes.reshape(rows, self.parts)
+        return codes + self._first_of_position() if self.by_position else codes
+
+    def _first_of_position(self) -> NDArray[np.int32]:
+        return np.arange(self.parts, dtype=np.int32) * np.int32(self.values)
+
+    def stored_codes(self, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """Codes (rows, K) as they lie in a file: bit-packed, counted from the first of their position."""
+        own = codes - self._first_of_position() if self.by_position else codes
+        return assignment.pack_codes(own, self.values)
 
 
 class SlimMatrix(Matrix):
-    """(V, H) as (V, K) codes into (M, H/K) sub-vectors.
-
-    by_position  position k draws from its own M/K sub-vectors (the output layer); else from all M
-    """
+    """(V, H) as (V, K) codes into (M, H/K) sub-vectors."""
 
     codes: Tensor
     words_by_code: Tensor
@@ -100,28 +143,22 @@ class SlimMatrix(Matrix):
         self,
         out_features: int,
         in_features: int,
-        *,
-        parts: int,
-        sub_vectors: int,
-        by_position: bool,
-        seed: int = 1,
-        scale: float = 0.05,
-        codes: np.ndarray | None = None,
+        spec: SlimSpec,
+        codes: NDArray[np.int32],
+        weight: Tensor | None = None,
     ) -> None:
         super().__init__(out_features, in_features)
-        check_slim(in_features, parts, sub_vectors, by_position)
-        self.parts = parts
-        self.sub_vectors = sub_vectors
-        self.by_position = by_position
-        if codes is None:
-            assign = assignment.balanced_by_position if by_position else assignment.balanced_pool
-            codes = assign(out_features, parts, sub_vectors, seed)
-        self.weight = nn.Parameter(torch.empty(sub_vectors, in_features // parts).uniform_(-scale, scale))
-        self.register_buffer("codes", torch.from_numpy(codes.astype(np.int32)))  # (V, K)
+        spec.check_shape(in_features)
+        self.spec = spec
+        self.parts, self.sub_vectors, self.by_position = spec.parts, spec.sub_vectors, spec.by_position
+        if weight is None:
+            weight = torch.zeros(spec.sub_vectors, in_features // spec.parts)
+        self.weight = nn.Parameter(weight)
+        self.register_buffer("codes", torch.from_numpy(codes))  # (V, K)
         order = np.argsort(codes.reshape(-1), kind="stable")
-        counts = np.bincount(codes.reshape(-1), minlength=sub_vectors)
+        counts = np.bincount(codes.reshape(-1), minlength=spec.sub_vectors)
         offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self.register_buffer("words_by_code", torch.from_numpy((order // parts).astype(np.int32)), False)
+        self.register_buffer("words_by_code", torch.from_numpy((order // self.parts).astype(np.int32)), False)
         self.register_buffer("code_offsets", torch.from_numpy(offsets.astype(np.int32)), False)
 
     def prepare(self, x: Tensor) -> Prepared:
@@ -163,75 +200,23 @@ class SlimMatrix(Matrix):
     def _dense(self) -> Tensor:
         return self.rows(torch.arange(self.out_features, device=self.weight.device)).detach()
 
-    def _code_values(self) -> int:
-        return self.sub_vectors // self.parts if self.by_position else self.sub_vectors
-
     def size(self) -> Size:
         """Four bytes a parameter; the codes are extra (the paper leaves its mapping table out)."""
         count = self.weight.numel()
-        code_bytes = self.codes.numel() * assignment.bits_per_code(self._code_values()) / 8
-        return Size(count, 4 * count, code_bytes, 4 * count + 4 * self.codes.numel())
+        bits = 0 if self.spec.assignment == "hash" else assignment.bits_per_code(self.spec.values)
+        return Size(count, 4 * count, self.codes.numel() * bits / 8, 4 * count + 4 * self.codes.numel())
+
+    def multiply_adds(self) -> int:
+        """M H/K, and V K additions that are not counted; V H of a pool, whose rows are gathered."""
+        return self.weight.numel() if self.by_position else self.out_features * self.in_features
 
     def stored(self) -> dict[str, Tensor]:
-        """``weight`` (M, H/K) and ``codes``, bit-packed."""
-        codes = self.codes.cpu().numpy()
-        if self.by_position:
-            codes = codes % self._code_values()
-        packed = assignment.pack_codes(codes, self._code_values())
-        return {"weight": self.weight.detach(), "codes": torch.from_numpy(packed)}
+        """``weight`` (M, H/K), and ``codes`` where they are not hashed."""
+        tensors = {"weight": self.weight.detach()}
+        if self.spec.assignment != "hash":
+            tensors["codes"] = torch.from_numpy(self.spec.stored_codes(self.codes.cpu().numpy()))
+        return tensors
 
     def packed(self) -> Matrix:
         """Itself."""
         return self
-
-    @classmethod
-    def from_stored(
-        cls,
-        tensors: Mapping[str, Tensor],
-        out_features: int,
-        in_features: int,
-        *,
-        parts: int,
-        sub_vectors: int,
-        by_position: bool,
-    ) -> "SlimMatrix":
-        """The matrix of a file."""
-        check_slim(in_features, parts, sub_vectors, by_position)
-        values = sub_vectors // parts if by_position else sub_vectors
-        count = out_features * parts
-        size = (count * assignment.bits_per_code(values) + 7) // 8
-        codes = assignment.unpack_codes(take(tensors, "codes", (size,), torch.uint8).numpy(), count, values)
-        if count and int(codes.max()) >= values:
-            raise ModelFileError(
-                "a code is out of range", expected=f"below {values}", got=str(int(codes.max()))
-            )
-        codes = codes.reshape(out_features, parts)
-        if by_position:
-            codes = codes + np.arange(parts, dtype=np.int32) * np.int32(values)
-        weight = take(tensors, "weight", (sub_vectors, in_features // parts), torch.float32)
-        matrix = cls(
-            out_features,
-            in_features,
-            parts=parts,
-            sub_vectors=sub_vectors,
-            by_position=by_position,
-            codes=codes,
-        )
-        matrix.weight = nn.Parameter(weight)
-        return matrix
-
-
-def check_slim(in_features: int, parts: int, sub_vectors: int, by_position: bool) -> None:
-    """Raise ConfigError where K does not divide the vector size, or M the positions."""
-    if in_features % parts:
-        raise ConfigError(
-            "slim: the number of parts does not divide the vector size",
-            expected=f"a divisor of {in_features}",
-            got=str(parts),
-        )
-    if sub_vectors < parts or (by_position and sub_vectors % parts):
-        raise ConfigError(
-            "slim: the number of sub-vectors does not fit the number of parts",
-            expected=f"a multiple of {parts}" if by_position else f"at least {parts}",
-            got=str(sub_vectors),
-        )

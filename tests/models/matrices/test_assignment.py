@@ -46,3 +46,33 @@ def test_packing_loses_nothing(values: int, data: st.DataObject) -> None:
     packed = assignment.pack_codes(codes, values)
     assert len(packed) == (len(codes) * assignment.bits_per_code(values) + 7) // 8
     assert assignment.unpack_codes(packed, len(codes), values).tolist() == codes.tolist()
+
+
+def test_hashed_codes_are_fixed_for_ever() -> None:
+    """Golden values: a file with hashed codes holds none, so the hash is part of the format."""
+    pool = assignment.hashed(3, 4, 20, 1, by_position=False)
+    assert pool.tolist() == [[5, 19, 10, 15], [1, 8, 5, 13], [0, 10, 17, 10]]
+    assert assignment.hashed(3, 4, 20, 1, by_position=True).tolist() == [
+        [0, 9, 10, 15],
+        [1, 8, 10, 18],
+        [0, 5, 12, 15],
+    ]
+    assert pool.reshape(-1).tolist() == [_splitmix64(key, 1) % 20 for key in range(12)]
+
+
+def _splitmix64(key: int, seed: int) -> int:
+    """The published generator's finalizer (Steele, Lea and Flood, 2014), in integers of any size."""
+    mask = (1 << 64) - 1
+    z = ((key + 1) * 0x9E3779B97F4A7C15 + seed) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return z ^ (z >> 31)
+
+
+def test_hashed_codes_are_spread_evenly() -> None:
+    codes = assignment.hashed(1000, 20, 400, 5, by_position=True)
+    assert np.array_equal(codes // 20, np.tile(np.arange(20), (1000, 1)))
+    counts = np.bincount(codes.reshape(-1), minlength=400)
+    assert counts.mean() == 50
+    assert counts.std() < 10  # Poisson: 7.1
+    assert not np.array_equal(codes, assignment.hashed(1000, 20, 400, 6, by_position=True))

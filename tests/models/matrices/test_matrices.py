@@ -10,14 +10,18 @@ from torch import Tensor
 from models.matrices.base import Matrix, forbid_materialize
 from models.matrices.binary import BinaryMatrix, PackedBinaryMatrix, binarize
 from models.matrices.dense import DenseMatrix
-from models.matrices.slim import SlimMatrix
+from models.matrices.slim import SlimMatrix, SlimSpec
 from nbest.errors import ConfigError, ModelFileError
 
 V, H = 53, 20  # neither fills whole bytes
 
 
 def _slim(by_position: bool) -> SlimMatrix:
-    return SlimMatrix(V, H, parts=5, sub_vectors=35, by_position=by_position)
+    return SlimSpec(parts=5, sub_vectors=35, by_position=by_position).build(V, H)
+
+
+def _hashed(by_position: bool) -> SlimMatrix:
+    return SlimSpec(parts=H, sub_vectors=7 * H, by_position=by_position, assignment="hash").build(V, H)
 
 
 MAKERS: dict[str, Callable[[], Matrix]] = {
@@ -26,6 +30,8 @@ MAKERS: dict[str, Callable[[], Matrix]] = {
     "packed binary": lambda: BinaryMatrix(V, H, scale=H**-0.5).packed(),
     "slim by position": lambda: _slim(True),
     "slim pool": lambda: _slim(False),
+    "hashed by position": lambda: _hashed(True),
+    "hashed pool": lambda: _hashed(False),
 }
 
 
@@ -134,11 +140,28 @@ def test_stored_slim_matrix_comes_back() -> None:
     for by_position in (True, False):
         matrix = _slim(by_position)
         stored = matrix.stored()
-        again = SlimMatrix.from_stored(stored, V, H, parts=5, sub_vectors=35, by_position=by_position)
+        again = matrix.spec.read(stored, V, H)
         assert torch.equal(again.materialize(), matrix.materialize())
         bits = 3 if by_position else 6  # 7 sub-vectors a position, 35 in the pool
         assert len(stored["codes"]) == (V * 5 * bits + 7) // 8
         assert stored["weight"].shape == (35, 4)
+
+
+def test_a_hashed_matrix_stores_no_codes() -> None:
+    for by_position in (True, False):
+        matrix = _hashed(by_position)
+        stored = matrix.stored()
+        assert set(stored) == {"weight"}
+        assert torch.equal(matrix.spec.read(stored, V, H).materialize(), matrix.materialize())
+        assert matrix.size().extra_bytes == 0
+
+
+def test_mean_scale_follows_the_weights() -> None:
+    matrix = BinaryMatrix(V, H, scale="mean")
+    matrix.weight.data.mul_(3)
+    wanted = float(matrix.weight.detach().abs().mean())
+    values = matrix.packed().materialize()
+    assert sorted(set(values.flatten().tolist())) == pytest.approx([-wanted, wanted])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +176,7 @@ def test_slim_refuses_what_does_not_fit(
     parts: int, sub_vectors: int, by_position: bool, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        SlimMatrix(V, H, parts=parts, sub_vectors=sub_vectors, by_position=by_position)
+        SlimSpec(parts=parts, sub_vectors=sub_vectors, by_position=by_position).build(V, H)
 
 
 def test_wrong_tensors_are_refused() -> None:
@@ -165,6 +188,6 @@ def test_wrong_tensors_are_refused() -> None:
         DenseMatrix.from_stored({"weight": torch.full((2, 3), torch.nan)}, 2, 3)
     codes = torch.from_numpy(np.full((V * 5 * 3 + 7) // 8, 255, dtype=np.uint8))
     with pytest.raises(ModelFileError, match="a code is out of range; expected below 7; got 7"):
-        SlimMatrix.from_stored(
-            {"codes": codes, "weight": torch.zeros(35, 4)}, V, H, parts=5, sub_vectors=35, by_position=True
+        SlimSpec(parts=5, sub_vectors=35, by_position=True).read(
+            {"codes": codes, "weight": torch.zeros(35, 4)}, V, H
         )
