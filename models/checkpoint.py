@@ -17,13 +17,15 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from models.architectures import SYSTEMS
 from models.config import LanguageModelConfig, Slot
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix, take
 from models.vocabulary import Vocabulary
-from nbest.errors import ModelFileError, NotFoundError
+from nbest.errors import ModelFileError, NotFoundError, shorten
 from nbest.files import write_whole_directory
 from nbest.signature import sha256_hex
+from nbest.strict_json import StrictJson
 
 FORMAT = "nbest-model/1"
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "card.json"
@@ -89,11 +91,9 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
             got=str(len(vocabulary)),
         )
     try:
-        card = ModelCard.model_validate_json(contents[CARD])
+        card = ModelCard.model_validate_json(contents[CARD], strict=True)
     except ValidationError as error:
-        raise ModelFileError(
-            f"not a model card ({error.errors()[0]['msg']})", where=str(folder / CARD)
-        ) from None
+        raise _invalid(error, str(folder / CARD)) from None
     model = _build(config, _read_tensors(contents[WEIGHTS], str(folder / WEIGHTS)), str(folder / WEIGHTS))
     digest = sha256_hex(contents[CONFIG], contents[WEIGHTS], contents[VOCABULARY])
     return Checkpoint(folder, model.to(device), vocabulary, card, f"sha256:{digest}")
@@ -102,21 +102,25 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
 def read_config(folder: Path) -> LanguageModelConfig:
     """The configuration of a model directory; raises ModelFileError."""
     where = str(folder / CONFIG)
-    try:
-        document = json.loads(_read(folder / CONFIG).decode())
-        if not isinstance(document, dict):
-            raise ValueError("another kind of value")
-        kind = document.pop("format", None)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"not a JSON object ({error})", where=where) from None
+    read = StrictJson(where, ModelFileError)
+    document = read.mapping(read.parse(_read(folder / CONFIG)), "")
+    kind = document.pop("format", None)
     if kind != FORMAT:
-        raise ModelFileError("not a model configuration", where=where, expected=FORMAT, got=repr(kind))
+        raise read.wrong("/format", "not a model configuration", FORMAT, kind)
     try:
-        return LanguageModelConfig.model_validate(document)
+        config = LanguageModelConfig.model_validate(document, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = "/".join(str(part) for part in first["loc"])
-        raise ModelFileError(f"/{place}: {first['msg']}", where=where) from None
+        raise _invalid(error, where) from None
+    if config.system not in SYSTEMS:
+        raise read.wrong("/system", "unknown system", f"one of {', '.join(SYSTEMS)}", config.system)
+    return config
+
+
+def _invalid(error: ValidationError, where: str) -> ModelFileError:
+    """The first thing that is wrong, with its JSON pointer."""
+    first = error.errors()[0]
+    place = "".join(f"/{part}" for part in first["loc"])
+    return ModelFileError(first["msg"], where=f"{where}:{place or '/'}", got=shorten(str(first["input"])))
 
 
 def _read(path: Path) -> bytes:

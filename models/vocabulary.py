@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, ModelFileError
+from nbest.strict_json import StrictJson
 
 UNKNOWN = "<unk>"
 START = "<s>"
 END = "</s>"
 SPECIAL = (END, UNKNOWN, START)  # ids 0, 1, 2
+MAX_UNSEEN = 1 << 31  # types; as recipes allow
 
 
 def words_of(text: str) -> list[str]:
@@ -107,27 +109,23 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> "Vocabulary":
-        """The vocabulary written by `to_json`; raises ModelFileError."""
+        """The vocabulary written by `to_json`; raises ModelFileError naming `where` and the JSON pointer."""
+        read = StrictJson(where, ModelFileError)
+        top = read.mapping(read.parse(text), "", {"unseen_types", "lowercase", "words"})
+        words = read.sequence(top["words"], "/words")
+        for number, word in enumerate(words):
+            if not isinstance(word, str):
+                raise read.wrong(f"/words/{number}", "not a string", "a string", word)
+        unseen_types = read.integer(top["unseen_types"], "/unseen_types")
+        if not 1 <= unseen_types <= MAX_UNSEEN:
+            expected = f"an integer from 1 to {MAX_UNSEEN}"
+            raise read.wrong("/unseen_types", "no number of types", expected, unseen_types)
         try:
-            document = json.loads(text)
-            words = document["words"]
-            unseen_types = document["unseen_types"]
-            lowercase = document["lowercase"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ModelFileError(f"not a vocabulary ({error!r})", where=where) from None
-        if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
-            raise ModelFileError("not a vocabulary", where=where, expected="a list of strings at /words")
-        if not (isinstance(unseen_types, int) and unseen_types >= 1 and isinstance(lowercase, bool)):
-            raise ModelFileError(
-                "not a vocabulary",
-                where=where,
-                expected="/unseen_types a number from 1 up, /lowercase true or false",
-                got=f"{unseen_types!r}, {lowercase!r}",
-            )
-        try:
-            return cls(tuple(words), unseen_types, lowercase)
+            return cls(tuple(words), unseen_types, read.boolean(top["lowercase"], "/lowercase"))
         except ConfigError as error:
-            raise ModelFileError(str(error), where=where) from None
+            raise ModelFileError(
+                error.message, where=f"{where}:/words", expected=error.expected, got=error.got
+            ) from None
 
 
 def build_vocabulary(

@@ -20,9 +20,11 @@ from typing import IO, Any, BinaryIO, cast
 from nbest.errors import FormatError, InputError, NotFoundError
 
 STDIO = "-"
+_STDOUT = (STDIO, "/dev/stdout")
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a line longer than this is not text of ours but a wrong file
 
 _BUFFER_BYTES = 1 << 20  # GzipFile.readline alone took 0.32 s for 202,800 lines, with this buffer 0.22 s
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # by another writer, who came in between
 _BROKEN_STREAM = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
@@ -112,6 +114,14 @@ def open_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
         raise InputError(f"cannot be read: {error.strerror}", where=name) from None
 
 
+def check_rereadable(path: str | os.PathLike[str]) -> None:
+    """Raises what `open_bytes` would raise, and InputError for a stream: it can be read only once."""
+    found = Path(path)
+    if os.fspath(path) == STDIO or (found.exists() and not found.is_file() and not found.is_dir()):
+        raise InputError("cannot be read more than once", where=str(path), expected="a file")
+    open_bytes(path).close()
+
+
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """Pairs (line number from 1, line without its newline); lines end at ``\\n`` only.
 
@@ -160,53 +170,87 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Compressed by name (.gz .bz2 .xz; gzip carries no time, so equal content is equal bytes). An existing
     file keeps its permissions, a link its place. ``-`` is standard output; there, and in a pipe or a
     device, wholeness cannot be had. Raises NotFoundError or InputError before the block begins where
-    `path` cannot be written.
+    `path` cannot be written, and InputError where the device takes no more.
     """
     name = os.fspath(path)
-    if name in (STDIO, "/dev/stdout"):
-        yield cast("IO[bytes]", _LentStream(sys.stdout.buffer))
-        sys.stdout.buffer.flush()
-        return
-    mode = _mode(name)
-    if mode is not None and stat.S_ISDIR(mode):
-        raise InputError("is a directory", where=name, expected="a file name")
-    if mode is not None and not stat.S_ISREG(mode):  # replacing /dev/null by a file would be whole, but wrong
-        with open(name, "wb") as device, _compressed(device, name) as stream:
-            yield stream
-        return
-    target = Path(os.path.realpath(name))
-    handle, temporary = _create_beside(target)
-    try:
-        try:
+    with _named(name):
+        if name in _STDOUT:
+            if sys.stdout is None:
+                raise InputError("standard output is closed", where=name)
+            yield cast("IO[bytes]", _LentStream(sys.stdout.buffer))
+            sys.stdout.buffer.flush()
+            return
+        mode = _mode(name)
+        if mode is not None and not stat.S_ISREG(mode):  # to replace /dev/null by a file would be wrong
+            with open(name, "wb") as device, _compressed(device, name) as stream:
+                yield stream
+            return
+        target = Path(os.path.realpath(name))
+        with _create_beside(target) as (handle, temporary):
             # The caller may wrap and close the stream; the handle stays ours until the bytes are on disk.
             with open(handle, "wb", closefd=False) as raw, _compressed(raw, name) as stream:
                 yield stream
             if mode is not None:
                 temporary.chmod(stat.S_IMODE(mode))
             os.fsync(handle)
-        finally:
-            os.close(handle)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+            temporary.replace(target)
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Raises what `write_whole` would raise before its block begins: to know it before the work is done."""
+    name = os.fspath(path)
+    mode = None if name in _STDOUT else _mode(name)
+    if name not in _STDOUT and (mode is None or stat.S_ISREG(mode)):
+        with _create_beside(Path(os.path.realpath(name))):
+            pass
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """A full device does not say which it is; a reader who went away is for the caller to judge."""
+    try:
+        yield
+    except BrokenPipeError:
         raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise InputError(f"cannot be written: {error.strerror or error}", where=name) from None
 
 
 def _mode(name: str) -> int | None:
-    """`st_mode` of what `name` leads to, or None where it leads to nothing yet."""
+    """`st_mode` of the file that `name` leads to, or None where it leads to nothing yet."""
     try:
-        return Path(name).stat().st_mode
+        mode = Path(name).stat().st_mode
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", where=name) from None
+    if stat.S_ISDIR(mode):
+        raise InputError("is a directory", where=name, expected="a file name")
+    return mode
 
 
-def _create_beside(target: Path) -> tuple[int, Path]:
-    """A new file in `target`'s directory with the permissions that the umask gives, and its descriptor."""
+@contextmanager
+def _create_beside(target: Path) -> Iterator[tuple[int, Path]]:
+    """A new file in `target`'s directory with the permissions of the umask, and its descriptor.
+
+    Whatever happens, it is not there afterwards under its own name.
+    """
     temporary = target.parent / f".nbest-{secrets.token_hex(8)}.part"
     try:
-        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temporary
+        handle = _create(temporary, target)
+        try:
+            yield handle, temporary
+        finally:
+            os.close(handle)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create(temporary: Path, target: Path) -> int:
+    try:
+        return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileNotFoundError:
         raise NotFoundError("no such directory", where=str(target.parent)) from None
     except OSError as error:
@@ -219,11 +263,11 @@ def write_whole_directory(path: str | os.PathLike[str], *, replaces: Sequence[st
 
     A directory that is there already is replaced only if all it holds has names that match the patterns
     `replaces`, so that nothing but what this program wrote is ever lost; only at the end, and put back if
-    that fails. Raises InputError before the block begins where `path` is a file or another directory.
+    that fails. Raises NotFoundError or InputError before the block begins where `path` is a file or another
+    directory, or cannot be made.
     """
+    check_output_directory(path, replaces=replaces)
     target = Path(os.path.realpath(path))
-    _check_replaceable(target, replaces, str(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".nbest-", suffix=".part", dir=target.parent) as holder:
         fresh = Path(holder) / "new"
         fresh.mkdir()
@@ -231,6 +275,17 @@ def write_whole_directory(path: str | os.PathLike[str], *, replaces: Sequence[st
         _sync_files(fresh)
         _check_replaceable(target, replaces, str(path))
         _swap(fresh, target, Path(holder))
+
+
+def check_output_directory(path: str | os.PathLike[str], *, replaces: Sequence[str] = ()) -> None:
+    """Raises what `write_whole_directory` would raise before its block begins."""
+    name = os.fspath(path)
+    if name == STDIO:
+        raise InputError("a directory cannot go to standard output", where=name, expected="a new name")
+    target = Path(os.path.realpath(name))
+    _check_replaceable(target, replaces, name)
+    with _create_beside(target):
+        pass
 
 
 def _check_replaceable(target: Path, replaces: Sequence[str], where: str) -> None:
@@ -265,16 +320,14 @@ def _swap(fresh: Path, target: Path, holder: Path) -> None:
     """`fresh` takes `target`'s name; what had it goes into `holder`. The last of several writers wins."""
     for attempt in range(100):
         old = holder / f"old-{attempt}"
-        moved = False
         try:
             if target.exists():
                 target.rename(old)
-                moved = True
             fresh.rename(target)
             return
-        except OSError as error:
-            # Another writer came in between, perhaps even now: look again.
-            if moved and not target.exists():
+        except BaseException as error:  # an interrupt too: what is left in `holder` will be removed
+            if old.exists() and not target.exists():
                 _put_back(old, target)
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or attempt == 99:
+            # Another writer came in between, perhaps even now: look again.
+            if not isinstance(error, OSError) or error.errno not in _TAKEN or attempt == 99:
                 raise

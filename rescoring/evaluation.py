@@ -9,6 +9,7 @@ import numpy as np
 
 from nbest.errors import ConfigError, FormatError, ReferenceMismatchError, shorten
 from nbest.files import read_lines
+from rescoring.formats.references import check_words
 from rescoring.metrics import Metric, References
 from rescoring.metrics.base import check_segments
 from rescoring.significance import SAMPLES, SEED, Interval, interval
@@ -110,6 +111,7 @@ def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style
                 expected=f"{len(files[0])} lines, as in {names[0]}",
                 got=f"{len(lines)} lines",
             )
+        check_words(lines, name)
     return Pairs(tuple(files[0]), tuple(zip(*files[1:], strict=True)), style)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import FeatureError, FormatError, NonFiniteFeatureError
+from nbest.errors import FeatureError, FormatError, NonFiniteFeatureError, shorten
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class NbestLists:
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise FeatureError(f"duplicate feature name {twice}", where=self.source)
+        for name in names:
+            if name.encode(errors="ignore").decode() != name:
+                raise FeatureError("feature name is not UTF-8", where=self.source, got=shorten(name))
         width = sum(feature.width for feature in self.schema)
         shape = (len(self.texts), width)
         if self.features.shape != shape:

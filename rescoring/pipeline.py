@@ -58,6 +58,17 @@ class Ranked:
         return np.array([texts[best] != texts[before] for best, before in pairs], dtype=np.bool_)
 
 
+def full_schema(
+    lists: NbestLists, scorers: Sequence[Scorer] = (), external: Sequence[tuple[str, Path]] = ()
+) -> tuple[Feature, ...]:
+    """The features that `assemble` will give the lists, known before anything is read or scored."""
+    added = [name for name, _ in external]
+    added += [name for scorer in scorers for name in (scorer.name, oov_name(scorer.name))]
+    if all(name != WORD_COUNT for name in (*(feature.name for feature in lists.schema), *added)):
+        added.append(WORD_COUNT)
+    return (*lists.schema, *map(Feature, added))
+
+
 def assemble(
     lists: NbestLists,
     scorers: Sequence[Scorer] = (),
@@ -97,12 +108,13 @@ def rescore(
     if weights is None:
         full = assemble(with_decoder_total(lists), scorers, external)
         weights, warning = default_weights(full, [scorer.name for scorer in scorers])
-        vector, _ = fit(weights, full, scorers, "ignore")
+        vector, _ = fit(weights, full.schema, lists.source, scorers, "ignore")
         warnings = [warning]
     else:
         weights.check_models({scorer.name: scorer.digest for scorer in scorers})
+        schema = full_schema(lists, scorers, external)
+        vector, ignored = fit(weights, schema, lists.source, scorers, unknown_feature)
         full = assemble(lists, scorers, external, weights.text)
-        vector, ignored = fit(weights, full, scorers, unknown_feature)
         warnings = [f"features without a weight are ignored: {', '.join(ignored)}"] if ignored else []
     totals = loglinear.totals(full, vector)
     return Ranked(full, weights, vector, totals, loglinear.ranking(full, totals), tuple(warnings))
@@ -121,7 +133,12 @@ def only_features(lists: NbestLists, names: Sequence[str]) -> NbestLists:
 
 def tunable(lists: NbestLists) -> NbestLists:
     """The lists without decoders' totals: sums of the other features, which a tuner would lean on."""
-    return only_features(lists, [f.name for f in lists.schema if f.name not in TOTALS])
+    return only_features(lists, [f.name for f in tunable_schema(lists.schema)])
+
+
+def tunable_schema(schema: Sequence[Feature]) -> tuple[Feature, ...]:
+    """The features that `tunable` leaves."""
+    return tuple(feature for feature in schema if feature.name not in TOTALS)
 
 
 def with_decoder_total(lists: NbestLists) -> NbestLists:
@@ -155,32 +172,32 @@ def default_weights(lists: NbestLists, models: Sequence[str]) -> tuple[WeightSet
 
 
 def fit(
-    weights: WeightSet, lists: NbestLists, scorers: Sequence[Scorer], unknown_feature: UnknownFeature
+    weights: WeightSet,
+    schema: Sequence[Feature],
+    source: str,
+    scorers: Sequence[Scorer],
+    unknown_feature: UnknownFeature,
 ) -> tuple[NDArray[np.float64], list[str]]:
-    """(F,) a weight for each column, and the features that were ignored.
+    """(F,) a weight for each column of `schema`, and the features that were ignored; `source` is the lists'.
 
     Counts that are added here and totals that decoders add have weight 0 unless the weights name them; any
     other feature without a weight raises WeightsError, or is ignored, as `unknown_feature` says.
     """
-    named = [feature for feature in lists.schema if feature.name in weights.features]
+    named = [feature for feature in schema if feature.name in weights.features]
     models = [scorer.name for scorer in scorers]
-    unknown = [f.name for f in lists.schema if f not in named and not _is_ours(f.name, models)]
+    unknown = [f.name for f in schema if f not in named and not _is_ours(f.name, models)]
     if unknown and unknown_feature == "error":
         raise WeightsError(
             f"features without a weight: {', '.join(map(shorten, unknown))}",
-            where=lists.source,
+            where=source,
             expected=f"only features that the weights name: {', '.join(weights.features)}",
-            got=", ".join(feature.name for feature in lists.schema),
+            got=", ".join(feature.name for feature in schema),
         )
     try:
         given = iter(weights.vector(named).tolist())  # also checks that none is missing, and the widths
     except WeightsError as error:
-        raise WeightsError(
-            error.message, where=lists.source, expected=error.expected, got=error.got
-        ) from None
-    vector = [
-        next(given) if feature in named else 0.0 for feature in lists.schema for _ in range(feature.width)
-    ]
+        raise WeightsError(error.message, where=source, expected=error.expected, got=error.got) from None
+    vector = [next(given) if feature in named else 0.0 for feature in schema for _ in range(feature.width)]
     return np.array(vector, dtype=np.float64), unknown
 
 

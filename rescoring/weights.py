@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from nbest.errors import WeightsError, shorten
 from nbest.files import STDIO, read_lines, write_whole
+from nbest.strict_json import StrictJson, pointer
 from rescoring.nbest import Feature, NbestLists
 from rescoring.scorer import Scorer
-from rescoring.strict_json import StrictJson, pointer
 from rescoring.text import DEFAULT_PIPELINE
 
 FORMAT = "nbest-weights/1"

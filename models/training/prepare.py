@@ -6,12 +6,14 @@ neighbouring lines of a document, or near-copies in a sorted collection, stay on
 """
 
 import hashlib
+import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.training.english import sentences, spoken, written
+from nbest.errors import ConfigError
 from nbest.files import read_lines, write_whole
 
 BLOCK_LINES = 100
@@ -41,7 +43,12 @@ def prepare(
     exclude: Iterable[str] = (),
     seed: int = 1,
 ) -> Prepared:
-    """Write `out` and `held_out` from raw files, each with an upper limit of words to take, or None."""
+    """Write `out` and `held_out` from raw files, each with an upper limit of words to take, or None.
+
+    Both are written, or none. Raises ConfigError where they are the same file.
+    """
+    if os.path.realpath(out) == os.path.realpath(held_out):
+        raise ConfigError("training and held-out text cannot go to one file", got=str(out))
     forbidden = _ngrams(exclude)
     seen: set[bytes] = set()
     counts = {"duplicates": 0, "overlaps": 0, "too_long": 0}
@@ -65,10 +72,11 @@ def prepare(
             else:
                 sides[is_held_out].append(line)
                 words += len(tokens)
-    for lines, path in zip(sides, (out, held_out), strict=True):
-        random.Random(seed).shuffle(lines)
-        with write_whole(path) as stream:
+    with write_whole(out) as train, write_whole(held_out) as other:
+        for lines, stream in zip(sides, (train, other), strict=True):
+            random.Random(seed).shuffle(lines)
             stream.write("".join(f"{line}\n" for line in lines).encode())
+            stream.flush()  # a full device says so before either takes its place
     totals = [sum(line.count(" ") + 1 for line in lines) for lines in sides]
     return Prepared(len(sides[0]), totals[0], len(sides[1]), totals[1], **counts)
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, FeatureError, FormatError, NotFoundError, shorten
-from nbest.files import STDIO, read_lines, write_whole
+from nbest.files import STDIO, check_output, check_output_directory, read_lines, write_whole
 from rescoring.formats.jsonl import JsonRecord, jsonl_one_best, read_jsonl, write_jsonl
 from rescoring.formats.kaldi import KaldiRecord, is_kaldi_directory, kaldi_one_best, read_kaldi
-from rescoring.formats.kaldi_write import write_kaldi
+from rescoring.formats.kaldi_write import KALDI_NAMES, write_kaldi
 from rescoring.formats.moses import MosesRecord, read_moses
 from rescoring.formats.moses_write import moses_one_best, write_moses
 from rescoring.nbest import NbestLists
@@ -22,6 +22,7 @@ from rescoring.nbest import NbestLists
 __all__ = [
     "FORMATS",
     "Format",
+    "check_target",
     "format_of",
     "hypothesis_rows",
     "parse_nbest",
@@ -187,6 +188,22 @@ def write_nbest(
     ) != len(ranking):
         raise ValueError("a ranking holds each row once, list by list")
     _format(lists, format).write(lists, path, ranking, totals)
+
+
+def check_target(
+    path: str | os.PathLike[str],
+    format: str,  # noqa: A002
+    *,
+    one_best: bool = False,
+) -> None:
+    """Raises NotFoundError or InputError where lists, or their 1-bests, cannot be written to `path`.
+
+    The writers would say the same, but only when the work is done.
+    """
+    if format == "kaldi" and not one_best:
+        check_output_directory(path, replaces=KALDI_NAMES)
+    else:
+        check_output(path)
 
 
 def write_one_best(

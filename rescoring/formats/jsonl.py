@@ -150,7 +150,7 @@ def parse_list(value: object, prefix: str, schema: tuple[Feature, ...] | None = 
                 "no references in the array", where=f"{prefix}/references", expected="at least one"
             )
         references = tuple(squeeze(_line(text, f"{prefix}/references/{k}")) for k, text in enumerate(given))
-    other_of_list = {key: given for key, given in one.items() if key not in LIST_KEYS}
+    other_of_list = _other(one, LIST_KEYS, prefix)
     texts: list[str] = []
     records: list[JsonRecord] = []
     rows: list[list[float]] = []
@@ -163,8 +163,7 @@ def parse_list(value: object, prefix: str, schema: tuple[Feature, ...] | None = 
             schema = _schema(features, f"{at}/features")
         rows.append(_values(features, schema, f"{at}/features"))
         texts.append(squeeze(text))
-        other = {key: given for key, given in content.items() if key not in HYPOTHESIS_KEYS}
-        records.append(JsonRecord(text, other, other_of_list))
+        records.append(JsonRecord(text, _other(content, HYPOTHESIS_KEYS, at), other_of_list))
     assert schema is not None
     width = sum(feature.width for feature in schema)
     values = np.array(rows, dtype=np.float64).reshape(len(rows), width)  # (n, F)
@@ -226,6 +225,22 @@ def _number(value: object, name: str, where: str) -> float:
             f"feature {name} is not finite", where=where, expected="a finite number", got=str(number)
         )
     return number
+
+
+def _other(content: dict[str, Any], known: Sequence[str], where: str) -> dict[str, Any]:
+    """What stands beside the known keys and will be given back: that has to be JSON, and NaN is not."""
+    other = {key: value for key, value in content.items() if key not in known}
+    for key, value in other.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise NonFiniteFeatureError(
+                "a number is not finite",
+                where=f"{where}/{_escaped(key)}",
+                expected="finite numbers",
+                got=shorten(json.dumps(value)),
+            ) from None
+    return other
 
 
 def _typed(value: object, kind: type, where: str, expected: str) -> Any:

@@ -144,11 +144,11 @@ def archive_numbers(root: Path) -> list[int]:
     jobs = root / "num_jobs"
     if jobs.exists():
         text = jobs.read_bytes().decode("ascii", "replace").strip()
-        if not text.isdigit():
+        if not (text.isdigit() and len(text) <= 9):
             raise FormatError(
                 "not a number of jobs", where=f"{jobs}:1", expected="an integer", got=shorten(text)
             )
-        if numbers != list(range(1, int(text) + 1)):
+        if len(numbers) != int(text) or numbers != list(range(1, len(numbers) + 1)):
             raise FormatError(
                 "num_jobs and the archives disagree",
                 where=str(root),

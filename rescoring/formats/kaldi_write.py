@@ -21,6 +21,7 @@ from rescoring.formats.kaldi_tables import entries
 from rescoring.nbest import NbestLists
 
 TOTAL = "total"
+KALDI_NAMES = ("num_jobs", "archives.*")  # all that an n-best directory holds
 
 
 def write_kaldi(
@@ -35,7 +36,7 @@ def write_kaldi(
     those become one archive, ranked in that order. The directory is written whole or not at all; raises
     InputError where `path` is a directory that holds other things than an n-best directory.
     """
-    with write_whole_directory(path, replaces=("num_jobs", "archives.*")) as fresh:
+    with write_whole_directory(path, replaces=KALDI_NAMES) as fresh:
         if lists.records and all(isinstance(record, KaldiRecord) for record in lists.records):
             records = [record for record in lists.records if isinstance(record, KaldiRecord)]
             replaced = frozenset() if totals is None else frozenset({TOTAL})

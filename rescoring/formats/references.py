@@ -39,6 +39,7 @@ def read_references(
             raise ReferenceMismatchError(
                 "no references", where=lists.source, expected="a file of references, or lists that carry them"
             )
+        check_words([text for several in lists.references for text in several], lists.source)
         return lists.references
     if style not in (None, *STYLES):
         raise ConfigError("unknown style of references", expected=" or ".join(STYLES), got=repr(style))
@@ -56,9 +57,21 @@ def _style(path: Path, lists: NbestLists) -> str:
 
 def _read_one(path: Path, lists: NbestLists, style: str, allow_extra: bool) -> list[str]:
     """One reference a list, from one file."""
-    if style == "kaldi":
-        return _by_utterance(path, lists, allow_extra)
-    return _by_line(path, lists, allow_extra)
+    by = _by_utterance if style == "kaldi" else _by_line
+    texts = by(path, lists, allow_extra)
+    check_words(texts, os.fspath(path))
+    return texts
+
+
+def check_words(references: Sequence[str], where: str) -> None:
+    """Raises ReferenceMismatchError where there is no word in any of them: no score would mean anything."""
+    if not any(text.strip() for text in references):
+        raise ReferenceMismatchError(
+            "no word in the references",
+            where=where,
+            expected="at least one reference that is not empty",
+            got=f"{len(references)} empty ones",
+        )
 
 
 def _by_utterance(path: Path, lists: NbestLists, allow_extra: bool) -> list[str]:

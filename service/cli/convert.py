@@ -19,7 +19,7 @@ from service.cli.loading import read_lists
     help="Format to write.",
 )
 @options.references
-@options.out("Where the lists go: a file, for Kaldi a directory.", required=True)
+@options.out("Where the lists go: a file, for Kaldi a directory.", required=True, check=None)
 def convert(
     lists: str,
     list_format: str | None,
@@ -35,7 +35,7 @@ def convert(
     from dataclasses import replace
 
     from nbest.errors import ConfigError
-    from rescoring.formats import write_nbest
+    from rescoring.formats import check_target, write_nbest
     from rescoring.formats.references import read_references
     from rescoring.pipeline import with_decoder_total
 
@@ -43,6 +43,7 @@ def convert(
         raise ConfigError(
             "only JSON Lines carry references", where="--ref", expected="--to jsonl", got=to_format
         )
+    check_target(out, to_format)
     found = read_lists(lists, list_format, features)
     if to_format != "moses":  # a Moses line keeps its own total
         found = with_decoder_total(found)

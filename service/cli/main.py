@@ -3,11 +3,14 @@
 0   done                          2   the input or the command line is wrong
 1   a fault of ours               75  busy, try later
 130 interrupted                   141 whoever read the output went away
+129, 143 hung up, terminated: as interrupted, nothing half-written is left
 """
 
 import importlib
 import os
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -70,6 +73,9 @@ class LazyGroup(click.Group):
         show_notices()
         try:
             return super().invoke(ctx)
+        except Stopped as stop:
+            click.echo(f"nbest: stopped by {signal.Signals(stop.number).name}", err=True)
+            ctx.exit(128 + stop.number)
         except InputError as error:
             _say(error)
             ctx.exit(EXIT_INPUT)
@@ -83,14 +89,34 @@ class LazyGroup(click.Group):
             click.echo("nbest: interrupted", err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # What is still buffered has no reader: the interpreter must not try to flush it at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_PIPE)
         except OSError as error:
-            if error.filename is None:
-                raise
-            _say(InputError(error.strerror or type(error).__name__, where=str(error.filename)))
+            where = None if error.filename is None else str(error.filename)
+            _say(InputError(error.strerror or str(error), where=where))
             ctx.exit(EXIT_INPUT)
+        finally:
+            _give_up_output()
+
+
+class Stopped(BaseException):
+    """A signal asks to stop: everything is tidied up on the way out, as for an interrupt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _give_up_output() -> None:
+    """What is still buffered nobody takes: the interpreter must not try to flush it at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _variable(command: str, option: click.Option) -> str:
@@ -108,11 +134,18 @@ def _say(error: NbestError) -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="nbest")
-def nbest() -> None:
+@click.pass_context
+def nbest(context: click.Context) -> None:
     """Rescore n-best lists with compressed language models.
 
     Every option can also be set in the environment: --lm of `nbest score` as NBEST_SCORE_LM.
     """
+    if context.invoked_subcommand == "serve":  # it drains, and has its own way to stop
+        return
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
+            signal.signal(number, _stop)
+            context.call_on_close(lambda number=number: signal.signal(number, signal.SIG_DFL))
 
 
 def main() -> None:

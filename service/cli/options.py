@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
+from nbest.files import check_output
+
 F = TypeVar("F", bound=Callable[..., Any])
 LIST_FORMATS = ("moses", "kaldi", "jsonl")
 
@@ -69,8 +71,34 @@ def metric(command: F) -> F:
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def out(help: str, *, required: bool = False) -> Callable[[F], F]:  # noqa: A002
-    """--out: a file, written whole or not at all; standard output by default."""
+def checked(check: Callable[[str], None]) -> Callable[..., str | None]:
+    """A click callback that says before anything is read that a place cannot be written."""
+
+    def callback(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:
+        if path is not None:
+            check(path)
+        return path
+
+    return callback
+
+
+def out(
+    help: str,  # noqa: A002
+    name: str = "--out",
+    *,
+    required: bool = False,
+    default: str | None = "-",
+    check: Callable[[str], None] | None = check_output,
+) -> Callable[[F], F]:
+    """--out: a file, written whole or not at all; standard output by default.
+
+    `check` None is for lists: only their format says whether they go to a file.
+    """
     return click.option(
-        "--out", type=str, required=required, default=None if required else "-", metavar="FILE", help=help
+        name,
+        required=required,
+        default=None if required else default,
+        callback=checked(check) if check else None,
+        metavar="FILE",
+        help=help,
     )

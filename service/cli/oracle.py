@@ -14,7 +14,7 @@ from service.cli.loading import read_lists
 @options.metric
 @options.list_format
 @options.as_json
-@click.option("--out", metavar="FILE", help="Also write the best texts, one a list.")
+@options.out("Also write the best texts, one a list.", default=None)
 def oracle(
     lists: str,
     references: tuple[str, ...],

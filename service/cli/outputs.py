@@ -1,10 +1,8 @@
 """What `nbest evaluate` can evaluate: text, Kaldi text, JSON Lines of either kind, n-best lists."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from nbest.errors import FormatError, NotFoundError, shorten
 from nbest.files import STDIO, read_lines
 from rescoring.evaluation import read_pairs
 from rescoring.formats import read_nbest
+from rescoring.formats.jsonl import parse_json
 from rescoring.formats.references import read_references
 from rescoring.nbest import NbestLists
 
@@ -66,10 +65,7 @@ def _json_texts(path: str) -> NbestLists:
     texts: list[str] = []
     for number, line in read_lines(path):
         where = f"{path}:{number}"
-        try:
-            content: Any = json.loads(line)
-        except ValueError as error:
-            raise FormatError("not JSON", where=where, expected="an object", got=str(error)) from None
+        content = parse_json(line, where)
         fields = [content.get(name) if isinstance(content, dict) else None for name in ("id", "text")]
         if not all(isinstance(field, str) for field in fields):
             raise FormatError(

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import click
 
+from nbest.errors import ConfigError, shorten
+from service.cli import options
+
+_MOST_DIGITS = 18  # of a number of words
+
 
 @click.command()
 @click.argument("raw", nargs=-1, required=True, metavar="FILE[:WORDS]...")
-@click.option("--out", required=True, metavar="FILE", help="Training text.")
-@click.option("--held-out", required=True, metavar="FILE", help="Held-out text: whole blocks of lines.")
+@options.out("Training text.", required=True)
+@options.out("Held-out text: whole blocks of lines.", "--held-out", required=True)
 @click.option(
     "--exclude",
     multiple=True,
@@ -37,5 +42,10 @@ def prepare(raw: tuple[str, ...], out: str, held_out: str, exclude: tuple[str, .
 
 
 def _limited(item: str) -> tuple[Path, int | None]:
-    name, colon, words = item.rpartition(":")
-    return (Path(name), int(words)) if colon and words.isdigit() else (Path(item), None)
+    name, _, words = item.rpartition(":")
+    if not (name and words.isascii() and words.isdigit()):
+        return Path(item), None
+    if len(words) > _MOST_DIGITS:
+        expected = f"a number of at most {_MOST_DIGITS} digits"
+        raise ConfigError("too many words to take", where=name, expected=expected, got=shorten(words))
+    return Path(name), int(words)

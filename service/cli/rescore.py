@@ -24,7 +24,7 @@ from service.cli.loading import open_scorers, read_lists
     help="What to do with a feature that the weights do not name.",
 )
 @click.option("--one-best", is_flag=True, help="Write only the best text of each list.")
-@options.out("Where the lists go; standard output by default.")
+@options.out("Where the lists go: a file, for Kaldi a directory; standard output by default.", check=None)
 def rescore(
     lists: str,
     lms: tuple[str, ...],
@@ -43,12 +43,13 @@ def rescore(
     """
     from rescoring import pipeline
     from rescoring.features import parse_external
-    from rescoring.formats import write_nbest, write_one_best
+    from rescoring.formats import check_target, format_of, write_nbest, write_one_best
     from service.cli.loading import Counting, read_weights_for
 
     began = time.perf_counter()
     given = [parse_external(argument) for argument in external]
     found = read_lists(lists, list_format, features)
+    check_target(out, format_of(found), one_best=one_best)
     chosen = read_weights_for(weights, found) if weights is not None else None
     scorers = [Counting(scorer) for scorer in open_scorers(lms)]
     policy: pipeline.UnknownFeature = "ignore" if unknown_feature == "ignore" else "error"

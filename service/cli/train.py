@@ -5,22 +5,36 @@ from typing import Any
 
 import click
 
+from nbest.files import check_output_directory
+from service.cli import options
+
+
+class CardText(click.types.StringParamType):
+    """Text for the model's card, which is UTF-8; the directory's name is in it too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; an argument of other bytes is an error before training, not after it."""
+        text = str(super().convert(value, param, ctx))
+        if text.encode(errors="ignore").decode() != text:
+            self.fail(f"not UTF-8: {text!r}", param, ctx)
+        return text
+
 
 def _parse_options(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
     import json
 
-    options: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for value in values:
         name, equals, text = value.partition("=")
         if not equals:
             raise click.BadParameter(f"expected NAME=VALUE, got {value!r}")
         try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
+            parsed[name] = json.loads(text)
+        except (ValueError, RecursionError):
+            parsed[name] = text
+    return parsed
 
 
 @click.command()
@@ -29,7 +43,14 @@ def _parse_options(
     "--train", "train_text", required=True, metavar="FILE", help="Training text, a sentence a line."
 )
 @click.option("--valid", "valid_text", required=True, metavar="FILE", help="Validation text.")
-@click.option("--out", required=True, metavar="DIR", help="Where the model goes.")
+@click.option(
+    "--out",
+    required=True,
+    callback=options.checked(check_output_directory),
+    type=CardText(),
+    metavar="DIR",
+    help="Where the model goes.",
+)
 @click.option(
     "--recipe", metavar="NAME|FILE", help="A recipe that ships (captions, english-small) or a TOML file."
 )
@@ -57,9 +78,11 @@ def _parse_options(
     metavar="NAME=VALUE",
     help="An option of the system, such as ratio=0.05 or parts=8 of slim. May repeat.",
 )
-@click.option("--licence", metavar="TEXT", help="For the model's card.")
-@click.option("--attribution", multiple=True, metavar="TEXT", help="For the model's card. May repeat.")
-@click.option("--description", default="", metavar="TEXT", help="For the model's card.")
+@click.option("--licence", type=CardText(), metavar="TEXT", help="For the model's card.")
+@click.option(
+    "--attribution", type=CardText(), multiple=True, metavar="TEXT", help="For the model's card. May repeat."
+)
+@click.option("--description", type=CardText(), default="", metavar="TEXT", help="For the model's card.")
 @click.option(
     "--device",
     type=click.Choice(("cpu", "cuda")),
@@ -92,11 +115,11 @@ def train(
     from models.checkpoint import ModelCard
     from models.training.recipe import make_recipe, read_recipe
     from models.training.trainer import Texts, Trainer
-    from nbest.errors import ConfigError, NotFoundError
+    from nbest.errors import ConfigError
+    from nbest.files import check_rereadable
 
     for path in (train_text, valid_text):
-        if not Path(path).is_file():
-            raise NotFoundError("no such file", where=path)
+        check_rereadable(path)
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device here", where="--device", expected="cpu", got="cuda")
     if threads is not None:

@@ -1,5 +1,7 @@
 """nbest tune: lists and references in, feature weights out."""
 
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -9,8 +11,25 @@ from service.cli.loading import open_scorers, read_lists, read_weights_for
 
 if TYPE_CHECKING:
     from rescoring.loglinear import Floats
-    from rescoring.nbest import NbestLists
+    from rescoring.nbest import Feature
     from rescoring.weights import WeightSet
+
+
+def _parse_fixed(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    from nbest.errors import ConfigError, shorten
+    from rescoring.formats.numbers import finite
+
+    fixed: dict[str, float] = {}
+    for value in values:
+        name, equals, number = value.rpartition("=")
+        if not (name and equals):
+            raise ConfigError("not a weight", where="--fix", expected="NAME=WEIGHT", got=shorten(value))
+        if name in fixed:
+            raise ConfigError("a weight is fixed twice", where="--fix", got=shorten(name))
+        fixed[name] = finite(number, f"the weight of {shorten(name)}", "--fix")
+    return fixed
 
 
 @click.command()
@@ -25,9 +44,22 @@ if TYPE_CHECKING:
     "--text", default="raw", show_default=True, metavar="NAME", help="raw, or lower: what models see."
 )
 @click.option("--initial", metavar="FILE", help="Where to start: a weight set or a moses.ini; else all ones.")
-@click.option("--fix", "fixed", multiple=True, metavar="NAME=WEIGHT", help="Keep this weight. May repeat.")
+@click.option(
+    "--fix",
+    "fixed",
+    multiple=True,
+    callback=_parse_fixed,
+    metavar="NAME=WEIGHT",
+    help="Keep this weight. May repeat.",
+)
 @click.option("--restarts", type=click.IntRange(1), default=20, show_default=True, help="Descents to make.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the random starts and directions.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Of the random starts and directions.",
+)
 @options.out("Where the weight set goes; standard output by default.")
 def tune(
     lists: str,
@@ -41,7 +73,7 @@ def tune(
     external: tuple[str, ...],
     text: str,
     initial: str | None,
-    fixed: tuple[str, ...],
+    fixed: dict[str, float],
     restarts: int,
     seed: int,
     out: str,
@@ -67,13 +99,23 @@ def tune(
     known = read_weights_for(initial, found) if initial is not None else None
     texts = read_references(references, found)
     scorers = open_scorers(lms)
+    schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, given))
+    first, bounds = _start(known, fixed, schema, found.source)
+    counts = measure.counts(found.texts, found.segments, texts)  # (N, K)
+    bound = oracle(counts, found.offsets, measure)
+    stands = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))
+    best = f"{bound.score:.2f}{'' if bound.exact else ' or better'}"
+    columns = sum(feature.width for feature in schema)
+    _say(f"{len(found)} lists, {len(found.texts)} hypotheses, {columns} weights to tune")
+    _say(f"{measure.name} {stands:.2f} as the lists stand, {best} by the oracle")
     full = pipeline.tunable(pipeline.assemble(found, scorers, given, prepared))
-    counts = measure.counts(full.texts, full.segments, texts)  # (N, K)
-    first, bounds = _start(known, fixed, full)
-    _say(f"{len(full)} lists, {len(full.texts)} hypotheses, {full.features.shape[1]} columns")
-    _say(f"as the lists stand {float(measure.score(counts[full.offsets[:-1]].sum(axis=0))):.2f}")
-    bound = oracle(counts, full.offsets, measure)
-    _say(f"oracle {bound.score:.2f}{'' if bound.exact else ' or better'}")
+    began = time.monotonic()
+
+    def progress(done: int, so_far: mert.Tuned) -> None:
+        if done in (1, *(restarts * quarter // 4 for quarter in (1, 2, 3))):
+            seconds = time.monotonic() - began
+            _say(f"{measure.name} {so_far.score:.2f} after {done} of {restarts} descents, {seconds:.0f} s")
+
     tuned = mert.tune(
         full,
         counts,
@@ -82,7 +124,7 @@ def tune(
         restarts=restarts,
         seed=seed,
         ranges=bounds,
-        progress=lambda done, best: _say(f"descent {done} of {restarts}: {best.score:.2f}"),
+        progress=progress,
     )
     record = Tuning(
         metric=measure.name,
@@ -98,7 +140,8 @@ def tune(
     write_weights(WeightSet.from_vector(tuned.vector, full.schema, models, prepared, record), out)
     if tuned.constant:
         _say(f"the same throughout every list, so without weight: {', '.join(tuned.constant)}")
-    _say(f"start {tuned.initial_score:.2f}  tuned {tuned.score:.2f}  {measure.name}  {measure.signature}")
+    _say(f"{measure.name} {tuned.initial_score:.2f} at the start, {tuned.score:.2f} tuned")
+    _say(f"signature {measure.signature}")
 
 
 def _say(line: str) -> None:
@@ -106,36 +149,39 @@ def _say(line: str) -> None:
 
 
 def _start(
-    weights: "WeightSet | None", fixed: tuple[str, ...], lists: "NbestLists"
+    weights: "WeightSet | None", fixed: dict[str, float], schema: "Sequence[Feature]", source: str
 ) -> "tuple[Floats | None, Floats | None]":
     """(F,) where to start and (F, 2) the bounds of each weight; None for the tuner's own choice.
 
-    A feature that `weights` do not name starts at 0; a fixed weight is both of its bounds.
+    A feature that `weights` do not name starts at 0; a fixed weight is both of its bounds. Raises
+    FeatureError for an unknown name, WeightsError for another number of weights.
     """
     import numpy as np
 
-    from nbest.errors import ConfigError, WeightsError, shorten
+    from nbest.errors import FeatureError, WeightsError, shorten
 
-    if weights is None and not fixed:
-        return None, None
-    width = lists.features.shape[1]
-    first = np.ones(width) if weights is None else np.zeros(width)
-    for name, values in weights.features.items() if weights is not None else ():
-        columns = lists.columns(name)
-        if columns.stop - columns.start != len(values):
+    given = weights.features if weights is not None else {}
+    widths = {feature.name: feature.width for feature in schema}
+    for name in (*given, *fixed):
+        if name not in widths:
+            raise FeatureError(
+                f"unknown feature {shorten(name)}", where=source, expected=f"one of {', '.join(widths)}"
+            )
+    for name, values in given.items():
+        if len(values) != widths[name]:
             raise WeightsError(
                 f"initial weights of {name} do not fit",
-                where=lists.source,
-                expected=f"{columns.stop - columns.start} weights",
+                where=source,
+                expected=f"{widths[name]} weights",
                 got=f"{len(values)}",
             )
-        first[columns] = values
-    bounds = np.tile([-np.inf, np.inf], (width, 1))
-    for argument in fixed:
-        name, _, number = argument.rpartition("=")
-        try:
-            first[lists.columns(name)] = float(number)
-        except ValueError:
-            raise ConfigError("--fix needs a number", expected="NAME=WEIGHT", got=shorten(argument)) from None
-        bounds[lists.columns(name)] = float(number)
-    return first, bounds if fixed else None
+    if weights is None and not fixed:
+        return None, None
+    default = 1.0 if weights is None else 0.0
+    first: list[float] = []
+    bounds: list[tuple[float, float]] = []
+    for name, width in widths.items():
+        keep = fixed.get(name)
+        first += [keep] * width if keep is not None else given.get(name, (default,) * width)
+        bounds += [(-np.inf, np.inf) if keep is None else (keep, keep)] * width
+    return np.array(first), np.array(bounds) if fixed else None

@@ -83,10 +83,27 @@ def _change_config(path: Path, **changes: object) -> None:
         ({"format": "other/1"}, "not a model configuration; expected nbest-model/1; got 'other/1'"),
         ({"hidden_size": 24}, "does not fit the configuration"),
         ({"vocabulary_size": 78}, "expected 78 words; got 77"),
-        ({"hidden_size": -1}, "/hidden_size: Input should be greater than or equal to 1"),
-        ({"surprise": 1}, "/surprise: Extra inputs are not permitted"),
+        (
+            {"hidden_size": -1},
+            "config.json:/hidden_size: Input should be greater than or equal to 1; got '-1'",
+        ),
+        ({"hidden_size": "16"}, "config.json:/hidden_size: Input should be a valid integer"),
+        ({"layers": True}, "config.json:/layers: Input should be a valid integer; got 'True'"),
+        ({"layers": 10**400}, "config.json:/layers: Input should be less than or equal to"),
+        ({"output_bias": 1}, "config.json:/output_bias: Input should be a valid boolean; got '1'"),
+        (
+            {"system": "gru"},
+            "config.json:/system: unknown system; expected one of lstm, .*; got",
+        ),
+        ({"system": 3}, "config.json:/system: Input should be a valid string; got '3'"),
+        ({"gates": "dense"}, "config.json:/gates: "),
+        (
+            {"embedding": {"kind": "dense", "scale": "x"}},
+            "config.json:/embedding/dense/scale: Input should be",
+        ),
+        ({"surprise": 1}, "config.json:/surprise: Extra inputs are not permitted"),
         ({"output_bias": True}, "tensor 'output.bias' is missing"),
-        ({"gates": {"kind": "pickle"}}, "/gates: Input tag 'pickle'"),
+        ({"gates": {"kind": "pickle"}}, "config.json:/gates: Input tag 'pickle'"),
     ],
 )
 def test_configuration_that_does_not_fit(saved: Save, changes: dict[str, object], message: str) -> None:
@@ -105,20 +122,31 @@ def test_tensors_without_a_place(saved: Save) -> None:
 
 def test_broken_json(saved: Save) -> None:
     path = saved("lstm").path
-    (path / checkpoint.CARD).write_text('{"name": 3}')
-    with pytest.raises(ModelFileError, match=r"card\.json: not a model card"):
-        checkpoint.load(path)
-    for content in (b"\xff{", b"[]", b"[" * 100_000):
-        (path / checkpoint.CONFIG).write_bytes(content)
-        with pytest.raises(ModelFileError, match=r"config\.json: not a JSON object"):
+    for content, place in (
+        (b'{"name": 3}', "/name: Input should be a valid string; got '3'"),
+        (b'{"name": "x", "perplexity": {"test": "1.5"}}', "/perplexity/test: Input should be a valid number"),
+        (b'{"name": "\\ud800"}', "/: Invalid JSON"),
+    ):
+        (path / checkpoint.CARD).write_bytes(content)
+        with pytest.raises(ModelFileError, match=rf"card\.json:{place}"):
             checkpoint.load(path)
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"[]", b"[" * 100_000])
-def test_broken_vocabulary(saved: Save, content: bytes) -> None:
+@pytest.mark.parametrize("name", [checkpoint.CONFIG, checkpoint.VOCABULARY])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff{", "not JSON"),
+        (b"[]", "/: not an object"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"a": NaN}', "a number is not finite"),
+        (b'{"a": 1, "a": 1}', "a key stands twice"),
+    ],
+)
+def test_what_is_no_json_object(saved: Save, name: str, content: bytes, message: str) -> None:
     path = saved("lstm").path
-    (path / checkpoint.VOCABULARY).write_bytes(content)
-    with pytest.raises(ModelFileError, match=r"vocabulary\.json: not a vocabulary"):
+    (path / name).write_bytes(content)
+    with pytest.raises(ModelFileError, match=rf"{name}: ?{message}"):
         checkpoint.load(path)
 
 

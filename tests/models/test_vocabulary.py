@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 
@@ -53,22 +54,31 @@ def test_disk_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "message"),
+    ("changes", "message"),
     [
-        ("{", "v.json: not a vocabulary"),
-        ('{"words": [], "unseen_types": 1}', "v.json: not a vocabulary .KeyError"),
-        ('{"words": [1], "unseen_types": 1, "lowercase": true}', "expected a list of strings at /words"),
-        ('{"words": ["a"], "unseen_types": 1, "lowercase": true}', "vocabulary without its special words"),
-        (json.dumps({"words": [*SPECIAL, "a"], "unseen_types": 0, "lowercase": True}), "a number from 1 up"),
+        ({"words": 3}, "v.json:/words: not a list"),
+        ({"words": ["</s>", 1]}, "v.json:/words/1: not a string; expected a string; got '1'"),
+        ({"words": ["a"]}, "v.json:/words: vocabulary without its special words; expected "),
+        ({"words": [*SPECIAL, "a", "a"]}, "v.json:/words: vocabulary holds 1 words twice, 'a'"),
+        ({"words": [*SPECIAL, "\ud800"]}, "v.json: a lone surrogate in a string"),
         (
-            json.dumps({"words": [*SPECIAL, "a", "a"], "unseen_types": 1, "lowercase": True}),
-            "words twice, 'a'",
+            {"unseen_types": 0},
+            "v.json:/unseen_types: no number of types; expected an integer from 1 to 2147483648",
         ),
+        (
+            {"unseen_types": 10**400},
+            "v.json:/unseen_types: no number of types; expected an integer from 1 to ",
+        ),
+        ({"unseen_types": True}, "v.json:/unseen_types: not an integer; expected an integer; got 'True'"),
+        ({"unseen_types": 1.0}, "v.json:/unseen_types: not an integer; expected an integer; got '1.0'"),
+        ({"lowercase": 1}, "v.json:/lowercase: neither true nor false; expected true or false; got '1'"),
+        ({"new": 1}, "v.json:/new: unknown key"),
     ],
 )
-def test_broken_files_are_named(document: str, message: str) -> None:
-    with pytest.raises(ModelFileError, match=message):
-        Vocabulary.from_json(document, "v.json")
+def test_broken_files_are_named(changes: dict[str, object], message: str) -> None:
+    document = json.loads(build_vocabulary(LINES).to_json()) | changes
+    with pytest.raises(ModelFileError, match=re.escape(message)):
+        Vocabulary.from_json(json.dumps(document), "v.json")
 
 
 def test_no_word_left() -> None:

@@ -16,6 +16,9 @@ import pytest
 from nbest.errors import FormatError, InputError, NotFoundError
 from nbest.files import (
     MAX_LINE_BYTES,
+    check_output,
+    check_output_directory,
+    check_rereadable,
     decode_lines,
     open_bytes,
     read_lines,
@@ -162,6 +165,19 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     loop.symlink_to(loop)
     with pytest.raises(InputError, match="cannot be read: Too many levels of symbolic links"):
         open_bytes(loop)
+
+
+def test_what_is_read_again_must_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    check_rereadable(tmp_path / "file")
+    for stream in ("-", tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(InputError, match="cannot be read more than once; expected a file"):
+            check_rereadable(stream)
+    with pytest.raises(FormatError, match="is a directory; expected a file"):
+        check_rereadable(tmp_path)
+    with pytest.raises(NotFoundError, match="no such file"):
+        check_rereadable(tmp_path / "no")
 
 
 def test_standard_input_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +330,48 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work_begins(tmp_path:
     with pytest.raises(InputError, match="cannot be written: Not a directory"):
         with write_whole(tmp_path / "file" / "out"):
             begun = True
+    with pytest.raises(NotFoundError, match="no such directory"):
+        with write_whole_directory(tmp_path / "no" / "out"):
+            begun = True
+    with pytest.raises(InputError, match="a directory cannot go to standard output; expected a new name"):
+        with write_whole_directory("-"):
+            begun = True
     assert not begun
+
+
+def test_a_place_is_checked_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    for name in ("file", "new"):
+        check_output(tmp_path / name)
+    for standard in ("-", "/dev/stdout", "/dev/full"):
+        check_output(standard)
+    check_output_directory(tmp_path / "new")
+    with pytest.raises(NotFoundError, match="no such directory"):
+        check_output(tmp_path / "no" / "out")
+    with pytest.raises(NotFoundError, match="no such directory"):
+        check_output_directory(tmp_path / "no" / "out")
+    with pytest.raises(InputError, match="is a directory; expected a file name"):
+        check_output(tmp_path)
+    with pytest.raises(InputError, match="is a directory in use"):
+        check_output_directory(tmp_path)
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_full_device_is_named(tmp_path: Path, suffix: str) -> None:
+    full = tmp_path / f"full{suffix}"
+    full.symlink_to("/dev/full")
+    with pytest.raises(InputError, match=f"^{full}: cannot be written: No space left on device$"):
+        with write_whole(full) as stream:
+            stream.write(b"x")
+
+
+def test_a_closed_standard_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(InputError, match="standard output is closed"):
+        with write_whole("-"):
+            pass
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])
@@ -329,14 +386,14 @@ def test_standard_output_is_flushed_and_stays_open(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_directory_appears_whole(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "model"
+    target = tmp_path / "model"
     with write_whole_directory(target) as fresh:
         (fresh / "config.json").write_text("{}")
         (fresh / "sub").mkdir()
         (fresh / "sub" / "x").write_text("x")
         assert not target.exists()
     assert sorted(p.name for p in target.rglob("*")) == ["config.json", "sub", "x"]
-    assert os.listdir(tmp_path / "deep") == ["model"]
+    assert os.listdir(tmp_path) == ["model"]
     assert stat.S_IMODE(target.stat().st_mode) == 0o777 & ~_umask()
 
 
@@ -388,6 +445,28 @@ def test_the_old_directory_is_put_back_when_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(PermissionError, match="refused"):
+        with write_whole_directory(target, replaces=["old"]) as fresh:
+            (fresh / "new-file").touch()
+    assert os.listdir(target) == ["old"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_an_interrupt_between_the_two_moves_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+    rename = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        moved = rename(self, to)
+        if self == target:
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         with write_whole_directory(target, replaces=["old"]) as fresh:
             (fresh / "new-file").touch()
     assert os.listdir(target) == ["old"]

@@ -91,11 +91,17 @@ def test_by_utterance(tmp_path: Path) -> None:
         ("the cat\na dog\n", "the cat\na dog\n"),  # no ids: words without digit, hyphen or underscore
         ("u-1 a\nu-1 b\n", "u-1 a\nu-1 b\n"),  # twice
         ("u-1 a\n", "u-2 a\n"),  # other ones
-        ("", ""),
     ],
 )
 def test_what_is_not_taken_for_ids(tmp_path: Path, hyp: str, ref: str) -> None:
     assert read_pairs(write(tmp_path / "hyp", hyp), write(tmp_path / "ref", ref)).style == "lines"
+
+
+@pytest.mark.parametrize("blank", ["", "\n \n"])
+def test_references_without_a_word_are_refused(tmp_path: Path, blank: str) -> None:
+    hyp, ref = write(tmp_path / "hyp", blank), write(tmp_path / "ref", blank)
+    with pytest.raises(ReferenceMismatchError, match=f"^{ref}: no word in the references; expected"):
+        read_pairs(hyp, ref)
 
 
 def test_a_style_that_is_asked_for(tmp_path: Path) -> None:

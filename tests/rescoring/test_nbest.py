@@ -86,3 +86,8 @@ def test_values_are_finite(value: float) -> None:
     with pytest.raises(NonFiniteFeatureError) as caught:
         make(features=features)
     assert str(caught.value) == f"f:5: feature tm[0] is not finite; expected a finite number; got {value}"
+
+
+def test_feature_names_can_be_written() -> None:
+    with pytest.raises(FeatureError, match=r"x: feature name is not UTF-8; got 'a\\udcff'"):
+        NbestLists((), np.zeros(1, dtype=np.int64), (), (Feature("a\udcff"),), np.zeros((0, 1)), source="x")

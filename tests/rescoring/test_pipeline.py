@@ -12,8 +12,11 @@ from rescoring.pipeline import (
     assemble,
     default_weights,
     fit,
+    full_schema,
     ranking_signature,
     rescore,
+    tunable,
+    tunable_schema,
     with_decoder_total,
 )
 from rescoring.scorer import ScoreArrays
@@ -196,6 +199,23 @@ def test_an_empty_list_is_an_error_that_names_it() -> None:
     assert "'1'" in str(caught.value)
 
 
+def test_the_schema_is_known_before_anything_is_scored(tmp_path: Path) -> None:
+    lists = NbestLists(
+        ids=("0",),
+        offsets=np.array([0, 1]),
+        texts=("a",),
+        schema=(Feature("tm", 2), Feature("total")),
+        features=np.zeros((1, 3)),
+    )
+    scores = tmp_path / "scores"
+    scores.write_text("1\n")
+    for named in ([("new", scores)], [("word_count", scores)], []):
+        for scorers in ([Lengths()], []):
+            full = assemble(lists, scorers, named)
+            assert full_schema(lists, scorers, named) == full.schema
+            assert tunable_schema(full.schema) == tunable(full).schema
+
+
 def test_fit_puts_each_weight_at_its_columns() -> None:
     lists = NbestLists(
         ids=("0",),
@@ -204,7 +224,9 @@ def test_fit_puts_each_weight_at_its_columns() -> None:
         schema=(Feature("b"), Feature("tm", 2), Feature("total"), Feature("a")),
         features=np.zeros((1, 5)),
     )
-    vector, ignored = fit(WeightSet({"a": (1.0,), "tm": (2.0, 3.0), "b": (4.0,)}), lists, [], "error")
+    vector, ignored = fit(
+        WeightSet({"a": (1.0,), "tm": (2.0, 3.0), "b": (4.0,)}), lists.schema, lists.source, [], "error"
+    )
     assert vector.tolist() == [4.0, 2.0, 3.0, 0.0, 1.0]
     assert ignored == []
 

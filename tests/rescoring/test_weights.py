@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbest.errors import FormatError, NotFoundError, WeightsError
+from nbest.errors import FormatError, InputError, NotFoundError, WeightsError
 from rescoring.nbest import Feature, NbestLists
 from rescoring.weights import (
     Model,
@@ -165,7 +165,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "w.json"
     write_weights(SET, path)
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=f"{path}: cannot be written: disk full"):
         write_weights(WeightSet({"lm": (1.0,)}), path)
     assert [one.name for one in tmp_path.iterdir()] == ["w.json"]
     assert path.read_text() == FILE

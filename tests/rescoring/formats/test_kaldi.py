@@ -122,6 +122,18 @@ Breaker = Callable[[Path], object]
             "{root}/num_jobs:1: not a number of jobs; expected an integer; got 'two'",
         ),
         (
+            lambda root: (root / "num_jobs").write_text("9" * 5000),
+            FormatError,
+            "{root}/num_jobs:1: not a number of jobs; expected an integer; "
+            f"got '{'9' * 80}… (5000 characters)",
+        ),
+        (
+            lambda root: (root / "num_jobs").write_text("999999999"),
+            FormatError,
+            "{root}: num_jobs and the archives disagree; expected archives.1 to archives.999999999; "
+            "got archives.1, archives.2",
+        ),
+        (
             lambda root: (root / "archives.2" / "lmwt.rnn").unlink(),
             FeatureError,
             "{root}/archives.2: archives hold different features; expected ac, interp.0.5, lmonly, nolm, rnn,"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nbest.errors import FormatError
-from rescoring.strict_json import StrictJson, pointer
+from nbest.strict_json import StrictJson, pointer
 
 READ = StrictJson("w.json", FormatError)
 
@@ -18,6 +18,7 @@ READ = StrictJson("w.json", FormatError)
         ("[-Infinity]", "w.json: a number is not finite; expected finite numbers; got -Infinity"),
         ("{", "w.json: not JSON; expected JSON; got "),
         ("[" * 100_000, "w.json: not JSON; expected JSON; got "),
+        ('{"\\ud800": 1}', r"w.json: a lone surrogate in a string; expected whole characters; got '\ud800'"),
         ("9" * 5000, "w.json: not JSON; expected JSON; got "),
     ],
 )

@@ -1,4 +1,4 @@
-"""JSON taken strictly: each key once, numbers finite, nothing converted; errors name file and pointer."""
+"""JSON taken strictly: each key once, numbers finite, characters whole; errors name file and pointer."""
 
 import json
 import math
@@ -19,9 +19,18 @@ class StrictJson:
         self._error = error
 
     def parse(self, text: str | bytes) -> Any:
-        """The content of a JSON text; NaN, Infinity and repeated keys are errors."""
+        """The content of a JSON text; NaN, Infinity, repeated keys and lone surrogates are errors."""
         try:
-            return json.loads(text, object_pairs_hook=self._once, parse_constant=self._no_constant)
+            content = json.loads(text, object_pairs_hook=self._once, parse_constant=self._no_constant)
+            json.dumps(content, ensure_ascii=False).encode()
+            return content
+        except UnicodeEncodeError as error:
+            raise self._error(
+                "a lone surrogate in a string",
+                where=self._where,
+                expected="whole characters",
+                got=shorten(error.object[error.start]),
+            ) from None
         except (ValueError, RecursionError) as error:
             raise self._error("not JSON", where=self._where, expected="JSON", got=str(error)) from None
 
@@ -77,9 +86,8 @@ class StrictJson:
 
     def wrong(self, at: str, message: str, expected: str, got: Any) -> InputError:
         """The error for content at pointer `at`."""
-        return self._error(
-            message, where=f"{self._where}:{at or '/'}", expected=expected, got=shorten(repr(got))
-        )
+        text = got if isinstance(got, str) else repr(got)
+        return self._error(message, where=f"{self._where}:{at or '/'}", expected=expected, got=shorten(text))
 
     def _once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(pairs)
