@@ -242,6 +242,9 @@ def run_task(task: Task, arguments: argparse.Namespace) -> None:
         rows[label] = run_row(task, scorers, extras, counts, arguments)
         keep()
     compare(task, rows)
+    order = [label for label, _, _ in wanted]
+    for label in sorted(rows, key=lambda label: order.index(label) if label in order else -1):
+        rows[label] = rows.pop(label)
     keep()
 
 
