@@ -1,6 +1,7 @@
 """A rescoring question answered: texts of all lists scored together, each list ranked on its own."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -63,14 +64,14 @@ async def _answer(service: Service, question: Question) -> Outcome:
     for model in models.values():
         model.scores.check_wait(question.options.deadline_seconds)
     prepare = get_pipeline(question.text)
-    texts = [text for lists in good for text in prepare(lists.texts)]
+    texts = await asyncio.to_thread(lambda: [text for lists in good for text in prepare(lists.texts)])
     found = await _all([model.scores(texts) for model in models.values()])
     answers = dict(zip(models, found, strict=True))
     ranked = await asyncio.to_thread(_rank, question, models, answers)
     tokens = await _tokens(question, models, ranked) if question.options.tokens else []
     digests = {name: model.scorer.digest for name, model in models.items()}
     signed = ranking_signature(question.weights, digests, question.weights_name)
-    return Outcome(ranked, tokens, signed, _usage(texts, answers))
+    return Outcome(ranked, tokens, signed, await asyncio.to_thread(_usage, texts, answers))
 
 
 def shown_rows(ranked: Ranked, top_k: int | None) -> list[int]:
@@ -80,11 +81,11 @@ def shown_rows(ranked: Ranked, top_k: int | None) -> list[int]:
 
 
 def _check_limits(service: Service, question: Question, good: Sequence[NbestLists]) -> None:
-    twice = [name for name in question.models if list(question.models).count(name) > 1]
-    if twice:
-        raise ConfigError(
-            "a model is named twice", where="/models", expected="each once", got=shorten(twice[0])
-        )
+    for name, count in Counter(question.models).most_common(1):
+        if count > 1:
+            raise ConfigError(
+                f"a model is named {count} times", where="/models", expected="each once", got=shorten(name)
+            )
     hypotheses, limit = sum(len(lists.texts) for lists in good), service.settings.max_hypotheses
     if hypotheses > limit:
         raise LimitError(

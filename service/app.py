@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 
 from nbest import __version__
 from service import errors, openapi
+from service.device import check_device
 from service.headers import Headers
 from service.registry import TokenScorer
 from service.routes import evaluate, health, models, page, rescore, score
@@ -31,13 +33,18 @@ def create_app(
     opener: Callable[[str], TokenScorer] | None = None,
     shipped: Sequence[str] | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application; `opener` and `shipped` stand in for the models room in tests."""
+    """The service as an ASGI application; `opener` and `shipped` stand in for the models room in tests.
+
+    Raises NotFoundError for a model to preload that is not there, ConfigError for such a device.
+    """
+    settings = settings or load_settings()
     if opener is None or shipped is None:
         from models import catalog  # torch: only when real models are wanted
 
-        opener = opener or catalog.open_scorer
+        check_device(settings.device)
+        opener = opener or partial(catalog.open_scorer, device=settings.device)
         shipped = catalog.names() if shipped is None else shipped
-    service = build(settings or load_settings(), opener, shipped)
+    service = build(settings, opener, shipped)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

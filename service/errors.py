@@ -10,10 +10,12 @@ import logging
 import math
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from nbest.errors import (
@@ -57,6 +59,12 @@ class DeadlineError(NotReadyError):
     slug = "deadline-exceeded"
 
 
+class BodyTimeoutError(FormatError):
+    """The body did not come to its end."""
+
+    slug = "request-timeout"
+
+
 class WeightSetFileError(NbestError):
     """A weight set of the service cannot be read: a fault of the service, not of the request."""
 
@@ -69,10 +77,6 @@ class ScoringFailedError(NbestError):
     slug = "scoring-failed"
 
 
-class CallerGoneError(Exception):
-    """The caller closed the connection: there is nobody to answer."""
-
-
 # The nearest class in the error's ancestry decides, so a more special class may stand anywhere.
 STATUS: dict[type[NbestError], int] = {
     NbestError: 500,
@@ -80,6 +84,7 @@ STATUS: dict[type[NbestError], int] = {
     FormatError: 400,
     InvalidRequestError: 422,
     UnsupportedMediaTypeError: 415,
+    BodyTimeoutError: 408,
     FeatureError: 422,
     WeightsError: 422,
     ReferenceMismatchError: 422,
@@ -93,6 +98,7 @@ STATUS: dict[type[NbestError], int] = {
     DeadlineError: 503,
 }
 
+_KEY = re.compile("[^\ud800-\udfff]{0,200}")
 _HYPOTHESIS = re.compile(r"^(/.*), hypothesis ([0-9]+)$")  # how columns name a row; a pointer names it so
 MEDIA_TYPE = "application/problem+json"
 _HTTP_SLUGS = {404: "no-such-route", 405: "method-not-allowed"}
@@ -166,8 +172,9 @@ async def on_http_exception(_: Request, error: Exception) -> Response:
     return problem_response(document, dict(error.headers or {}))
 
 
-async def on_caller_gone(_: Request, __: Exception) -> Response:
+async def on_caller_gone(request: Request, _: Exception) -> Response:
     """Nobody reads this; access logs show the status that others use for it."""
+    log.info("the caller left before the answer: %s %s", request.method, request.url.path)
     return Response(status_code=499)
 
 
@@ -184,13 +191,16 @@ async def on_fault(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Every error of `app` leaves as a problem document."""
+    """What is raised on purpose leaves as a problem document; for faults see service.headers."""
     app.add_exception_handler(NbestError, on_nbest_error)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(CallerGoneError, on_caller_gone)
-    app.add_exception_handler(Exception, on_fault)
+    app.add_exception_handler(ClientDisconnect, on_caller_gone)
 
 
 def pointer(parts: Iterable[str | int]) -> str:
-    """RFC 6901 pointer of a path of keys and indices; the whole document is the empty string."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    """RFC 6901 pointer of a path of keys and indices; the whole document is the empty string.
+
+    A key that cannot be sent back, for its length or a lone surrogate, is left out: the pointer ends above.
+    """
+    steps = takewhile(_KEY.fullmatch, map(str, parts))
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

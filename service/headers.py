@@ -1,9 +1,10 @@
-"""Headers of every answer: the request's id, and what a browser may do with the page."""
+"""Headers of every answer, that to a fault too: the request's id, and what a browser may do with the page."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import on_fault
 from service.requests import request_id
 
 # The page loads nothing from anywhere else, and nothing may embed it or run in it.
@@ -14,7 +15,7 @@ _PAGE_POLICY = (
 
 
 class Headers:
-    """ASGI middleware that adds headers and touches nothing else."""
+    """ASGI middleware that adds headers, and answers a fault: starlette would do so outside of it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -26,8 +27,12 @@ class Headers:
             return
         identity = request_id(Request(scope))
 
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -35,4 +40,10 @@ class Headers:
                 headers["Referrer-Policy"] = "no-referrer"
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            answer = await on_fault(Request(scope), error)
+            if started:
+                raise  # too late for another answer: the server closes the connection
+            await answer(scope, receive, send_with_headers)

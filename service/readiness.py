@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from nbest.errors import NbestError
 from service.errors import NotReadyError
 
 State = Literal["loading", "ready", "failed", "draining"]
@@ -14,6 +15,7 @@ class Readiness:
     def __init__(self) -> None:
         self._state: State = "loading"
         self._reason = "models are being loaded"
+        self.failure: NbestError | None = None  # why what was to be loaded cannot be
 
     @property
     def state(self) -> State:
@@ -24,9 +26,10 @@ class Readiness:
         """All that was to be loaded is loaded."""
         self._enter("ready", "")
 
-    def failed(self, reason: str) -> None:
+    def failed(self, failure: NbestError) -> None:
         """What was to be loaded cannot be."""
-        self._enter("failed", reason)
+        self.failure = failure
+        self._enter("failed", str(failure))
 
     def drain(self) -> None:
         """The service is about to stop: requests in hand are finished, new ones belong elsewhere."""

@@ -1,8 +1,9 @@
 """Models and weight sets by name: found by listing, never by path; loaded once, on first use."""
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from rescoring.weights import WeightSet, read_weights
 from service.batching import Batcher
 from service.errors import WeightSetFileError
 
+log = logging.getLogger("nbest.service")
+
+MODEL_FILE = "config.json"  # a directory without it holds no model
 _NAME = re.compile(r"[^\s|=:/.][^\s|=:/]*")  # what can be a feature's name and stand in a signature
 
 
@@ -91,7 +95,7 @@ class Registry:
         found = {name: ModelEntry(name, name, shipped=True) for name in self._shipped}
         if self._directory is not None:
             for path in _children(self._directory):
-                if path.is_dir():
+                if (path / MODEL_FILE).is_file():
                     found[path.name] = ModelEntry(path.name, str(path), shipped=False)
         return [found[name] for name in sorted(found)]
 
@@ -100,15 +104,18 @@ class Registry:
         task = self._loading.get(name)
         return task is not None and task.done() and not _failed(task)
 
+    def entry(self, name: str) -> ModelEntry:
+        """The model called `name`; raises NotFoundError naming those that there are."""
+        entries = {entry.name: entry for entry in self.entries()}
+        if name not in entries:
+            raise _unknown("model", name, entries)
+        return entries[name]
+
     async def get(self, name: str) -> LoadedModel:
         """The model called `name`, loaded at its first use; raises NotFoundError, ModelFileError."""
         task = self._loading.get(name)
         if task is None or _failed(task):
-            entries = {entry.name: entry for entry in self.entries()}
-            if name not in entries:
-                known = ", ".join(entries) or "none: the service has no models"
-                raise NotFoundError("no such model", expected=f"one of {known}", got=shorten(name))
-            task = self._loading[name] = asyncio.create_task(self._load(entries[name]))
+            task = self._loading[name] = asyncio.create_task(self._load(self.entry(name)))
         # Shielded: one caller who leaves does not cancel the load that others wait for.
         return await asyncio.shield(task)
 
@@ -116,9 +123,14 @@ class Registry:
         loop = asyncio.get_running_loop()
         try:
             scorer = await loop.run_in_executor(None, self._opener, entry.source)
-        except ModelFileError as error:
-            message = f"the model {entry.name!r} cannot be loaded: {error.message}"
-            raise ModelFileError(message, expected=error.expected, got=error.got) from error
+        except (InputError, OSError) as error:  # its path is for the log only
+            log.error("the model %r cannot be loaded: %s", entry.name, error)
+            message = f"the model {entry.name!r} cannot be loaded"
+            if not isinstance(error, ModelFileError):
+                raise ModelFileError(message) from error
+            raise ModelFileError(
+                f"{message}: {error.message}", expected=error.expected, got=error.got
+            ) from error
         return LoadedModel(
             scorer,
             Batcher(lambda texts: _text_scores(scorer, texts), self._executor, **self._limits),
@@ -155,13 +167,13 @@ class WeightSets:
         """The weight set called `name`; raises NotFoundError, WeightsError."""
         files = self._files()
         if name not in files:
-            known = ", ".join(sorted(files)) or "none: the service has no weight sets"
-            raise NotFoundError("no such weight set", expected=f"one of {known}", got=shorten(name))
+            raise _unknown("weight set", name, sorted(files))
         changed = files[name].stat().st_mtime_ns
         if self._read.get(name, (None,))[0] != changed:
             try:
                 self._read[name] = (changed, read_weights(files[name]))
-            except InputError as error:  # without the path: it is nobody's business out there
+            except InputError as error:  # its path is for the log only
+                log.error("the weight set %r cannot be read: %s", name, error)
                 message = f"the weight set {name!r} cannot be read: {error.message}"
                 raise WeightSetFileError(message, expected=error.expected, got=error.got) from error
         return self._read[name][1]
@@ -172,7 +184,14 @@ class WeightSets:
         return {p.stem: p for p in _children(self._directory) if p.suffix == ".json" and p.is_file()}
 
 
+def _unknown(what: str, name: str, known: Iterable[str]) -> NotFoundError:
+    names = ", ".join(known)
+    expected = f"one of {names}" if names else f"no {what}: the service has none"
+    return NotFoundError(f"no such {what}", expected=expected, got=shorten(name))
+
+
 def _children(directory: Path) -> list[Path]:
     if not directory.is_dir():
-        raise NbestError("the directory in the settings is gone", where=str(directory))
+        log.error("the directory %s of the settings is gone", directory)
+        raise NbestError("a directory of the service is gone; its log has the details")
     return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))

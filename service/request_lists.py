@@ -1,7 +1,8 @@
 """The lists of a request, each read on its own: what is wrong with one harms that one only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +21,14 @@ class RequestList:
     warnings: tuple[str, ...] = ()
 
 
-def read_lists(raw: Sequence[object], max_text_bytes: int) -> list[RequestList]:
+def read_lists(raw: Sequence[object], max_text_bytes: int, max_features: int) -> list[RequestList]:
     """Every list of the request, in its order; of two with one id the later one is wrong."""
     seen: dict[str, int] = {}
     results: list[RequestList] = []
     for position, value in enumerate(raw):
         at = pointer(["lists", position])
         try:
+            _check_width(value, at, max_features)
             parsed = parse_list(value, at)
             _check(parsed, at, max_text_bytes)
             first = seen.setdefault(parsed.id, position)
@@ -38,9 +40,30 @@ def read_lists(raw: Sequence[object], max_text_bytes: int) -> list[RequestList]:
                     got=shorten(parsed.id),
                 )
             results.append(RequestList(parsed.id, _columns(parsed, at), _warnings(parsed)))
+        except RecursionError:
+            error = FormatError("nested too deeply", where=at, expected="a list as documented")
+            results.append(RequestList(_readable_id(value), error))
         except InputError as error:
             results.append(RequestList(_readable_id(value), error))
     return results
+
+
+def _check_width(value: Any, at: str, max_features: int) -> None:
+    """Raises LimitError for a first hypothesis of too many values; another of more is refused for that."""
+    try:
+        features = value["hypotheses"][0]["features"]
+        width = sum(len(values) if isinstance(values, list) else 1 for values in features.values())
+    except (TypeError, LookupError, AttributeError):
+        return  # of another shape than it should be: its reader knows the words
+    check_width(width, f"{at}/hypotheses/0/features", max_features)
+
+
+def check_width(width: int, where: str, max_features: int) -> None:
+    """Raises LimitError where a hypothesis has more feature values than that."""
+    if width > max_features:
+        raise LimitError(
+            "too many feature values", where=where, expected=f"at most {max_features}", got=f"{width}"
+        )
 
 
 def _columns(parsed: ParsedList, at: str) -> NbestLists:
@@ -58,15 +81,20 @@ def _columns(parsed: ParsedList, at: str) -> NbestLists:
 
 def _check(parsed: ParsedList, at: str, max_text_bytes: int) -> None:
     """Raises for what a file may hold but a request may not."""
-    unknown = [(f"{at}/{key}", key) for key in parsed.records[0].other_of_list if key not in KEPT_KEYS]
+    _check_keys(parsed.records[0].other_of_list, at)
     for row, record in enumerate(parsed.records):
-        unknown += [(f"{at}/hypotheses/{row}/{key}", key) for key in record.other if key not in KEPT_KEYS]
+        _check_keys(record.other, f"{at}/hypotheses/{row}")
         check_text(record.text, f"{at}/hypotheses/{row}/text", max_text_bytes)
-    for where, key in unknown:
-        raise FormatError("unknown field", where=where, expected="a documented one", got=shorten(key))
     check_unicode(parsed.id, f"{at}/id")
     for feature in parsed.schema:
         check_unicode(feature.name, f"{at}/hypotheses/0/features")
+
+
+def _check_keys(others: Mapping[str, object], at: str) -> None:
+    for key in others:
+        if key not in KEPT_KEYS:
+            where = f"{at}{pointer([key])}"
+            raise FormatError("unknown field", where=where, expected="a documented one", got=shorten(key))
 
 
 def _warnings(parsed: ParsedList) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from nbest.errors import shorten
-from service.bodies import read_body
-from service.errors import CallerGoneError, DeadlineError, UnsupportedMediaTypeError
+from service.bodies import coding_of, gunzip, read_body
+from service.errors import DeadlineError, InvalidRequestError, UnsupportedMediaTypeError
 
 T = TypeVar("T")
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
@@ -42,9 +43,19 @@ def media_type(request: Request, *accepted: str) -> str:
     return kind
 
 
+def no_query(request: Request) -> None:
+    """Raises InvalidRequestError for options in the query of a request that has them in its body."""
+    if request.query_params:
+        raise InvalidRequestError(
+            "options of a JSON request stand in its body", expected="no query", got=shorten(request.url.query)
+        )
+
+
 async def body_of(request: Request, max_bytes: int) -> bytes:
-    """The whole body, decompressed; raises LimitError above `max_bytes`."""
-    return await read_body(request.stream(), request.headers.get("content-encoding"), max_bytes)
+    """The whole body, decompressed; raises LimitError above `max_bytes`, ClientDisconnect."""
+    coding = coding_of(request.headers.get("content-encoding"))
+    body = await read_body(request.stream(), max_bytes)
+    return await asyncio.to_thread(gunzip, body, max_bytes) if coding == "gzip" else body
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -54,7 +65,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise CallerGoneError
+            raise ClientDisconnect
         return task.result()
     finally:
         for pending in (task, gone):

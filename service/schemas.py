@@ -3,7 +3,15 @@
 import sys
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PlainValidator, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.errors import ListFault
@@ -31,10 +39,24 @@ FeatureValues = Annotated[
 ]
 
 
+Texts = Annotated[list[str], Field(fail_fast=True)]  # the first wrong entry is enough: there may be millions
+
+
 class In(BaseModel):
     """What comes in: nothing unknown is taken for known, nothing is converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        """One complaint for unknown fields, where pydantic alone would make one for each of a million."""
+        for field in value if isinstance(value, dict) else ():
+            if field not in cls.model_fields:
+                known = ", ".join(cls.model_fields)
+                # In a tuple: of a bare string with a lone surrogate pydantic cannot make its message.
+                raise PydanticCustomError("unknown_field", "unknown", {"field": (field,), "known": known})
+        return value
 
 
 class HypothesisIn(In):
@@ -58,7 +80,9 @@ class ListIn(In):
 class InlineWeights(In):
     """Feature weights in the request itself."""
 
-    features: dict[str, FeatureValues] = Field(min_length=1, description="weight of each feature, by name")
+    features: dict[str, FeatureValues] = Field(
+        min_length=1, max_length=10_000, description="weight of each feature, by name"
+    )
     text: str = Field(default="raw", description="the text pipeline: what is done to a text for a model")
 
 
@@ -79,7 +103,9 @@ class Options(In):
 class RescoreEnvelope(In):
     """The request around the lists, which are read one by one."""
 
-    models: list[str] = Field(default_factory=list, description="language models that score the texts")
+    models: Texts = Field(
+        default_factory=list, max_length=100, description="language models that score the texts"
+    )
     weights: str | InlineWeights | None = Field(
         default=None,
         description="a weight set's name or weights inline; none: a stated default, with a warning",
@@ -151,7 +177,7 @@ class ScoreRequest(In):
     """Texts to score with one model."""
 
     model: str = Field(description="one of /v1/models")
-    texts: list[str] = Field(min_length=1, description="one line each; may be empty")
+    texts: Texts = Field(min_length=1, description="one line each; may be empty")
     tokens: bool = Field(default=False, description="also the log-probability of every token")
     deadline_seconds: FiniteFloat | None = Field(
         default=None, gt=0, description="an answer that would come later is refused (429) or given up (503)"
@@ -199,9 +225,9 @@ class EvaluateRequest(In):
     """One hypothesis and one or more references per segment."""
 
     metric: Literal["bleu", "wer"] = Field(description="BLEU: larger is better; WER: smaller is better")
-    hypotheses: list[str] = Field(min_length=1, description="one text per segment")
-    references: list[str | Annotated[list[str], Field(min_length=1)]] = Field(
-        min_length=1, description="a reference, or several, per hypothesis"
+    hypotheses: Texts = Field(min_length=1, description="one text per segment")
+    references: list[str | Annotated[Texts, Field(min_length=1)]] = Field(
+        min_length=1, fail_fast=True, description="a reference, or several, per hypothesis"
     )
     tokenize: str = Field(default="none", description="BLEU: sacrebleu's tokenizer; 13a for plain text")
     lowercase: bool = Field(default=False, description="BLEU: ignore case")

@@ -1,13 +1,17 @@
 """The server process: uvicorn, its signals, and the one line that says where it listens."""
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import uvicorn
 
+from nbest.errors import ConfigError, shorten
 from service.app import create_app
 from service.readiness import Readiness
 from service.settings import Settings
@@ -30,6 +34,10 @@ class Server(uvicorn.Server):
             address = f"[{host}]" if ":" in host else host
             print(f"nbest: listening on http://{address}:{port}", file=sys.stderr, flush=True)  # noqa: T201
 
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's; a model that was to be preloaded and cannot be ends the process."""
+        return await super().on_tick(counter) or self._readiness.failure is not None
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: drain; a second one does not wait."""
         # uvicorn closes its listening sockets at once, so whoever asks /readyz must be told before that.
@@ -47,23 +55,53 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serves until a signal; says on standard error where, once it listens."""
+    """Serves until a signal; says on standard error where, once it listens.
+
+    Raises ConfigError where it cannot listen, NotFoundError and ModelFileError for a model to preload.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Bound here, not by uvicorn: a port that is taken is an error like any other, and port 0 can be told.
-    listener = _bind(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     app = create_app(settings)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
     server = Server(config, app.state.service.readiness, settings.drain_seconds)
-    server.run(sockets=[listener])
+    with _calm_collector():
+        server.run(sockets=[listener])
+    if app.state.service.readiness.failure is not None:
+        raise app.state.service.readiness.failure
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _calm_collector() -> Iterator[None]:
+    """Keeps the collector of cycles from walking large bodies again and again: that stops every thread.
+
+    A body's objects have no cycles, and go with their request. What was imported by now stays anyway.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 1_000)  # some 1 ms, 20 ms, and the whole walk each 200 million objects
     try:
-        listener.bind((host, port))
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to that address; raises ConfigError where there can be none."""
+    try:
+        # With its protocol named, as getaddrinfo does, asyncio turns Nagle's algorithm off: without, an
+        # answer on a kept connection waits 40 ms for the client's acknowledgement.
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with ExitStack() as on_error:
+            listener = on_error.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            on_error.pop_all()
     except OSError as error:
-        listener.close()
-        raise OSError(error.errno, error.strerror, f"{host}:{port}") from None
+        raise ConfigError(f"cannot listen on {shorten(host)}, port {port}: {error.strerror}") from None
+    except ValueError:  # a part of more than 63 characters, or no Unicode text
+        raise ConfigError(
+            "not the name of a host", expected="a name or an address", got=shorten(host)
+        ) from None
     return listener

@@ -8,6 +8,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nbest.errors import ConfigError, shorten
 
+_EXPECTED = {  # where pydantic's words would not do
+    "models": "a directory that is there",
+    "weights": "a directory that is there",
+    "device": "cpu, cuda or cuda:N",
+}
+
 
 class Settings(BaseSettings):
     """Settings of one server process; frozen once made."""
@@ -21,12 +27,20 @@ class Settings(BaseSettings):
     preload: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="models loaded before the service is ready, comma-separated"
     )
-    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="largest body, once decompressed")
+    device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$",
+        description="where models run: cpu, cuda or cuda:N",
+    )
+    max_body_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1, description="largest body, as sent and once decompressed"
+    )
     max_lists: int = Field(default=10_000, ge=1, description="most lists in a request")
     max_hypotheses: int = Field(default=200_000, ge=1, description="most hypotheses, or texts, in a request")
     max_text_bytes: int = Field(
         default=1024 * 1024, ge=1, description="longest hypothesis or text in UTF-8 bytes"
     )
+    max_features: int = Field(default=5_000, ge=1, description="most feature values of a hypothesis")
     queue_words: int = Field(default=4_000_000, ge=1, description="most words waiting for one model")
     batch_words: int = Field(default=16_384, ge=1, description="words scored in one call of a model")
 
@@ -38,7 +52,7 @@ class Settings(BaseSettings):
     @classmethod
     def _there(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_dir():
-            raise ValueError("a directory that is there")
+            raise ValueError
         return path
 
     @field_validator("preload", mode="before")
@@ -57,6 +71,6 @@ def load_settings(**given: Any) -> Settings:
         raise ConfigError(
             f"the setting {name} cannot be used",
             where=f"NBEST_{name.upper()}",
-            expected=first["msg"].removeprefix("Input should be ").removeprefix("Value error, "),
+            expected=_EXPECTED.get(name) or first["msg"].removeprefix("Input should be "),
             got=shorten(str(first["input"])),
         ) from None

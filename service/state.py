@@ -1,7 +1,6 @@
 """What one service process holds: settings, models, weight sets, readiness, the scoring thread."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from nbest.errors import NbestError
 from service.readiness import Readiness
 from service.registry import Registry, TokenScorer, WeightSets
 from service.settings import Settings
-
-log = logging.getLogger("nbest.service")
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,12 @@ class Service:
     executor: ThreadPoolExecutor
 
     async def preload(self) -> None:
-        """Loads what the settings name, then the service is ready; what fails is said by /readyz."""
+        """Loads what the settings name, then the service is ready; what fails is kept by `readiness`."""
         try:
             for name in self.settings.preload:
                 await self.registry.get(name)
         except NbestError as error:
-            log.error("preloading failed: %s", error)
-            self.readiness.failed(str(error))
+            self.readiness.failed(error)
         else:
             self.readiness.ready()
 
@@ -44,7 +40,7 @@ class Service:
 
 
 def build(settings: Settings, opener: Callable[[str], TokenScorer], shipped: Sequence[str]) -> Service:
-    """The parts, put together."""
+    """The parts, put together; raises NotFoundError for a model to preload that is not there."""
     # One thread: models already use every core, and two at once would only share them.
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
     registry = Registry(
@@ -55,6 +51,8 @@ def build(settings: Settings, opener: Callable[[str], TokenScorer], shipped: Seq
         batch_words=settings.batch_words,
         queue_words=settings.queue_words,
     )
+    for name in settings.preload:
+        registry.entry(name)
     return Service(settings, registry, WeightSets(settings.weights), Readiness(), executor)
 
 

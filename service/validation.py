@@ -1,5 +1,7 @@
 """pydantic's complaints in our words: pointer, expected, got."""
 
+import json
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -10,74 +12,111 @@ from service.errors import InvalidRequestError, pointer
 
 M = TypeVar("M", bound=BaseModel)
 _FINITE = {"non_finite_feature", "finite_number"}
+_TYPES = {
+    "string_type": "a string",
+    "string_unicode": "Unicode text, without lone surrogates",
+    "list_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "bool_type": "true or false",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "feature_value": "a finite number or an array of them",
+    "non_finite_feature": "a finite number",
+    "finite_number": "a finite number",
+}
 
 
-def validated(model: type[M], value: object, at: tuple[str | int, ...] = ()) -> M:
-    """`value` as a `model`; the first complaint as an error of ours, its pointer beginning with `at`."""
+def validated(model: type[M], value: object) -> M:
+    """`value` as a `model`; raises InvalidRequestError or NonFiniteFeatureError with the first complaint."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _translated(error.errors(include_url=False), at) from None
+        raise _translated(error.errors(include_url=False), value) from None
 
 
-def _translated(
-    complaints: list[ErrorDetails], at: tuple[str | int, ...]
-) -> FormatError | NonFiniteFeatureError:
-    # A union complains once per branch: the branch that went deepest is the one that was meant.
-    branched = any(_is_branch(str(part)) for part in complaints[0]["loc"])
-    first = max(complaints, key=lambda one: len(_path(one))) if branched else complaints[0]
-    message, expected = _words(first)
-    if len(complaints) > 1 and not branched:
-        message += f" (and {len(complaints) - 1} more)"
-    where, got = pointer([*at, *_path(first)]), _shown(first)
+def _translated(complaints: Sequence[ErrorDetails], document: object) -> FormatError | NonFiniteFeatureError:
+    meant = _meant(complaints, document)
+    first = meant[0]
+    message, _ = _words(first)
+    expected = " or ".join(dict.fromkeys(_words(one)[1] for one in meant))
+    where = pointer(_path(first, document))
     kind = NonFiniteFeatureError if first["type"] in _FINITE else InvalidRequestError
-    return kind(message, where=where, expected=expected, got=got)
+    return kind(message, where=where, expected=expected, got=_shown(first))
 
 
-def _path(complaint: ErrorDetails) -> list[str | int]:
-    """The complaint's place in the document, without the names of union branches."""
-    path = list(complaint["loc"])
-    if complaint["type"] == "missing":
-        path.pop()
-    return [part for part in path if not (isinstance(part, str) and _is_branch(part))]
+def _meant(complaints: Sequence[ErrorDetails], document: object) -> list[ErrorDetails]:
+    """The first complaint; where a union made it, those of the branch that was meant: the deepest.
+
+    Branches of the same depth were meant alike: for a number, `a string or an object`.
+    """
+    first = complaints[0]
+    path = _path(first, document)
+    if first["type"] == "missing" or len(path) == len(_loc(first)):
+        return [first]
+    of_union = [one for one in complaints if one["loc"][: len(path)] == tuple(path)]
+    depth = max(len(_loc(one)) for one in of_union)
+    return [one for one in of_union if len(_loc(one)) == depth]
 
 
-def _is_branch(part: str) -> bool:
-    # pydantic puts the branch of a union into the path: `InlineWeights`, `str`, `list[str]`, `function-...`.
-    return part in {"str", "InlineWeights", "int", "float"} or part.startswith(("list[", "function-"))
+def _loc(complaint: ErrorDetails) -> tuple[int | str, ...]:
+    """pydantic's path: with the names of union branches, and of a missing field; of an unknown one too."""
+    if complaint["type"] == "unknown_field":
+        return (*complaint["loc"], *complaint["ctx"]["field"])
+    return complaint["loc"]
 
 
-def _words(complaint: ErrorDetails) -> tuple[str, str | None]:
+def _path(complaint: ErrorDetails, document: object) -> list[str | int]:
+    """The complaint's place in the document: what of its `_loc` can be followed there."""
+    path: list[str | int] = []
+    for part in _loc(complaint):
+        entries = isinstance(document, list) and isinstance(part, int)
+        if entries or (isinstance(document, dict) and part in document):
+            path.append(part)
+            document = document[part]  # type: ignore[index]
+    return path
+
+
+def _words(complaint: ErrorDetails) -> tuple[str, str]:
+    """What is wrong, and what is expected."""
     context: dict[str, Any] = complaint.get("ctx", {})
     match complaint["type"]:
         case "missing":
-            return f"missing field {complaint['loc'][-1]!r}", f"a field {complaint['loc'][-1]!r}"
-        case "extra_forbidden":
-            return "unknown field", "one of the documented fields"
-        case "non_finite_feature" | "finite_number":
-            return "a number is not finite", "a finite number"
-        case "feature_value":
-            return "not a feature value", "a finite number or a list of them"
+            name = repr(complaint["loc"][-1])
+            return f"missing field {name}", f"a field {name}"
+        case "unknown_field":
+            return "unknown field", f"one of {context['known']}"
+        case "non_finite_feature" | "finite_number" as kind:
+            return "a number is not finite", _TYPES[kind]
         case "literal_error":
             return "unknown choice", str(context["expected"])
         case "too_short":
             return "too few entries", f"at least {context['min_length']}"
-        case "string_unicode":
-            return "text with a lone surrogate is not Unicode", "Unicode text"
-        case "greater_than" | "greater_than_equal":
-            return "number out of range", complaint["msg"].removeprefix("Input should be ")
-        case _:
-            return "wrong type", complaint["msg"].removeprefix("Input should be ")
+        case "too_long":
+            return "too many entries", f"at most {context['max_length']}"
+        case "greater_than":
+            return "number out of range", f"more than {context['gt']}"
+        case "greater_than_equal":
+            return "number out of range", f"at least {context['ge']}"
+        case kind:
+            return "wrong type", _TYPES.get(kind) or complaint["msg"].removeprefix("Input should be ")
 
 
 def _shown(complaint: ErrorDetails) -> str:
+    value = complaint["input"]
     if complaint["type"] == "missing":
         return "none"
-    value = complaint["input"]
+    if complaint["type"] == "unknown_field":
+        return shorten(*complaint["ctx"]["field"])
     if isinstance(value, str):
         return shorten(value)
     if isinstance(value, dict):
-        return f"an object with {len(value)} fields"
+        return f"an object of {_counted(len(value), 'field')}"
     if isinstance(value, list):
-        return f"an array of {len(value)}"
-    return {None: "null", True: "true", False: "false"}.get(value) or shorten(str(value)).strip("'")
+        return f"an array of {_counted(len(value), 'entry', 'entries')}"
+    return shorten(json.dumps(value)).strip("'")
+
+
+def _counted(count: int, one: str, several: str | None = None) -> str:
+    return f"{count} {one if count == 1 else several or one + 's'}"

@@ -13,10 +13,12 @@ import click
     "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]"
 )
 @click.option("--preload", metavar="NAME,NAME", help="Models to load before the service says it is ready.")
-@click.option("--max-body-bytes", type=click.IntRange(1), help="Largest body, once decompressed.")
+@click.option("--device", metavar="DEVICE", help="Where models run: cpu, cuda or cuda:N.  [default: cpu]")
+@click.option("--max-body-bytes", type=click.IntRange(1), help="Largest body, as sent and once decompressed.")
 @click.option("--max-lists", type=click.IntRange(1), help="Most lists in a request.")
 @click.option("--max-hypotheses", type=click.IntRange(1), help="Most hypotheses, or texts, in a request.")
 @click.option("--max-text-bytes", type=click.IntRange(1), help="Longest text.")
+@click.option("--max-features", type=click.IntRange(1), help="Most feature values of a hypothesis.")
 @click.option("--queue-words", type=click.IntRange(1), help="Most words waiting for one model.")
 @click.option("--batch-words", type=click.IntRange(1), help="Words scored in one call of a model.")
 @click.option(

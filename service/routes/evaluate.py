@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request, Response
 from nbest.errors import LimitError
 from rescoring.evaluation import evaluate as run
 from rescoring.metrics import get_metric
-from service.bodies import parse_json
+from service.json_body import parse_json
 from service.openapi import documented
 from service.request_lists import check_text
-from service.requests import JSON, body_of, media_type, request_id, while_connected
+from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected
 from service.schemas import EvaluateRequest, EvaluateResponse
 from service.state import Service, service_of
 from service.validation import validated
@@ -28,6 +28,7 @@ async def evaluate(request: Request) -> Response:
     """BLEU by sacrebleu or WER by jiwer, in percent, with a 95% bootstrap interval over segments."""
     service = service_of(request)
     media_type(request, JSON)
+    no_query(request)
     body = await body_of(request, service.settings.max_body_bytes)
     work = asyncio.to_thread(_answer, service, body, request_id(request))
     response = await while_connected(request, work)

@@ -14,11 +14,12 @@ from rescoring.pipeline import Ranked, with_decoder_total
 from rescoring.text import get_pipeline
 from rescoring.weights import WeightSet
 from service.answering import Outcome, Question, answer
-from service.bodies import decode_text, parse_json
+from service.bodies import decode_text
 from service.errors import InvalidRequestError, list_fault
+from service.json_body import parse_json
 from service.openapi import documented
-from service.request_lists import RequestList, check_text, read_lists
-from service.requests import JSON, TEXT, body_of, media_type, request_id, while_connected
+from service.request_lists import RequestList, check_text, check_width, read_lists
+from service.requests import JSON, TEXT, body_of, media_type, no_query, request_id, while_connected
 from service.results import list_out
 from service.schemas import (
     InlineWeights,
@@ -57,17 +58,16 @@ async def rescore(request: Request) -> Response:
 
 
 async def _json(service: Service, request: Request, body: bytes) -> Response:
-    if request.query_params:
-        raise InvalidRequestError(
-            "options of a JSON request stand in its body", expected="no query", got=shorten(request.url.query)
-        )
-    envelope = validated(RescoreEnvelope, await asyncio.to_thread(parse_json, body))
+    no_query(request)
+    envelope = await asyncio.to_thread(lambda: validated(RescoreEnvelope, parse_json(body)))
     _check_count(service, len(envelope.lists))
-    lists = await asyncio.to_thread(read_lists, envelope.lists, service.settings.max_text_bytes)
+    lists = await asyncio.to_thread(
+        read_lists, envelope.lists, service.settings.max_text_bytes, service.settings.max_features
+    )
     weights, name = _weights(service, envelope.weights)
     question = Question(envelope.models, weights, name, envelope.options, [one.content for one in lists])
     outcome = await answer(service, question)
-    return _json_response(request, lists, question.options, outcome)
+    return await asyncio.to_thread(_json_response, request, lists, question.options, outcome)
 
 
 async def _text(service: Service, request: Request, body: bytes) -> Response:
@@ -75,12 +75,13 @@ async def _text(service: Service, request: Request, body: bytes) -> Response:
     lists = await asyncio.to_thread(_moses, body, service)
     weights, name = _weights(service, weights_name)
     if weights is None:
-        lists = with_decoder_total(lists)
+        lists = await asyncio.to_thread(with_decoder_total, lists)
     if JSON in request.headers.get("accept", ""):
-        each = [lists.select([segment]) for segment in range(len(lists))]
+        each = await asyncio.to_thread(lambda: [lists.select([segment]) for segment in range(len(lists))])
         question = Question(models, weights, name, options, each)
         outcome = await answer(service, question)
-        return _json_response(request, [RequestList(one.ids[0], one) for one in each], options, outcome)
+        named = [RequestList(one.ids[0], one) for one in each]
+        return await asyncio.to_thread(_json_response, request, named, options, outcome)
     outcome = await answer(service, Question(models, weights, name, options, [lists]))
     (ranked,) = outcome.ranked
     if isinstance(ranked, InputError):
@@ -95,7 +96,14 @@ async def _text(service: Service, request: Request, body: bytes) -> Response:
 def _moses(body: bytes, service: Service) -> NbestLists:
     if not body.strip():
         raise FormatError("empty body", expected="Moses n-best lists")
+    hypotheses, limit = body.count(b"\n"), service.settings.max_hypotheses
+    if hypotheses > limit:
+        raise LimitError("too many lines", expected=f"at most {limit}", got=f"{hypotheses}")
     lines = decode_text(body).split("\n")
+    for number, line in enumerate(lines, 1):
+        scores = "".join(line.split("|||", 3)[2:3])
+        width = sum(1 for token in scores.split(" ") if token and not token.endswith("="))
+        check_width(width, f"body:{number}", service.settings.max_features)
     numbered = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
     lists = parse_nbest(numbered, "body", "moses")
     _check_count(service, len(lists))
@@ -143,6 +151,7 @@ def _weights(service: Service, asked: str | InlineWeights | None) -> tuple[Weigh
         return None, "default"
     if isinstance(asked, str):
         return service.weight_sets.get(asked), asked
+    check_width(sum(map(len, asked.features.values())), "/weights/features", service.settings.max_features)
     return WeightSet(features=asked.features, text=get_pipeline(asked.text).name), "inline"
 
 

@@ -3,15 +3,18 @@
 import asyncio
 import math
 import sys
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, Request, Response
 
 from nbest.errors import LimitError
 from nbest.signature import signature
-from service.bodies import parse_json
+from service.batching import Answers
+from service.json_body import parse_json
 from service.openapi import documented
+from service.registry import TextScore, Token
 from service.request_lists import check_text
-from service.requests import JSON, body_of, media_type, request_id, while_connected, within
+from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected, within
 from service.results import tokens_out
 from service.schemas import ScoreOut, ScoreRequest, ScoreResponse, Usage
 from service.state import Service, service_of
@@ -31,14 +34,14 @@ async def score(request: Request) -> Response:
     """One score per text, as if each had been scored alone; ``</s>`` is scored and counted."""
     service = service_of(request)
     media_type(request, JSON)
+    no_query(request)
     body = await body_of(request, service.settings.max_body_bytes)
     asked = await asyncio.to_thread(lambda: validated(ScoreRequest, parse_json(body)))
-    answer = within(asked.deadline_seconds, _answer(service, asked, request_id(request)))
-    response = await while_connected(request, answer)
-    return Response(response.model_dump_json(exclude_none=True), media_type=JSON)
+    work = within(asked.deadline_seconds, _answer(service, asked, request_id(request)))
+    return Response(await while_connected(request, work), media_type=JSON)
 
 
-async def _answer(service: Service, asked: ScoreRequest, identity: str) -> ScoreResponse:
+async def _answer(service: Service, asked: ScoreRequest, identity: str) -> str:
     if len(asked.texts) > service.settings.max_hypotheses:
         limit = service.settings.max_hypotheses
         raise LimitError(
@@ -49,20 +52,32 @@ async def _answer(service: Service, asked: ScoreRequest, identity: str) -> Score
     model = await service.registry.get(asked.model)
     model.scores.check_wait(asked.deadline_seconds)
     answers = await model.scores(asked.texts)
-    tokens = (await model.tokens(asked.texts)).by_text if asked.tokens else {}
+    tokens = (await model.tokens(asked.texts)).by_text if asked.tokens else None
+    signed = signature({asked.model: model.scorer.digest})
+    response = await asyncio.to_thread(_response, asked, identity, signed, answers, tokens)
+    return await asyncio.to_thread(response.model_dump_json, exclude_none=True)
+
+
+def _response(
+    asked: ScoreRequest,
+    identity: str,
+    signed: str,
+    answers: Answers[TextScore],
+    tokens: Mapping[str, Sequence[Token]] | None,
+) -> ScoreResponse:
     found = [answers.by_text[text] for text in asked.texts]
     token_count = sum(one.token_count for one in found)
     total = math.fsum(one.nat_log_prob for one in found)
     return ScoreResponse(
         request_id=identity,
-        signature=signature({asked.model: model.scorer.digest}),
+        signature=signed,
         scores=[
             ScoreOut(
                 nat_log_prob=one.nat_log_prob,
                 token_count=one.token_count,
                 oov_count=one.oov_count,
                 normalized=one.nat_log_prob / one.token_count,
-                tokens=tokens_out(tokens[text]) if asked.tokens else None,
+                tokens=None if tokens is None else tokens_out(tokens[text]),
             )
             for text, one in zip(asked.texts, found, strict=True)
         ],

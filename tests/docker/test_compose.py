@@ -166,6 +166,8 @@ def test_the_override_for_a_gpu_reserves_one(project: Project) -> None:
     files = ("-f", "docker-compose.yml", "-f", "docker/compose.gpu.yml")
     whole = json.loads(project.must(*files, "config", "--format", "json"))["services"]["nbest"]
     assert whole["build"]["args"]["TORCH_BUILD"].startswith("cu")
+    assert whole["environment"]["NBEST_DEVICE"] == "cuda"
+    assert "NBEST_PRELOAD" in whole["environment"]
     (device,) = whole["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
 

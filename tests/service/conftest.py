@@ -68,8 +68,9 @@ class World:
         self.weights = root / "weights"
         self.models.mkdir()
         self.weights.mkdir()
-        (self.models / "local").mkdir()
-        (self.models / "broken").mkdir()
+        for name in ("local", "broken"):
+            (self.models / name).mkdir()
+            (self.models / name / "config.json").touch()
         (self.weights / "asr.json").write_text(
             json.dumps({"format": "nbest-weights/1", "features": {"ac": 1.0, "small": 9.0}})
         )

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -296,10 +297,132 @@ def test_content_types_and_encodings(client: TestClient, headers: dict[str, str]
     assert client.post("/v1/rescore", content=body, headers=headers).status_code == status
 
 
-def test_options_in_the_query_of_a_json_request_are_refused(client: TestClient) -> None:
-    answer = client.post("/v1/rescore?models=small", json={"lists": [one_list()]})
-    assert answer.status_code == 422
-    assert "body" in answer.json()["detail"]
+def test_two_lists_of_one_id_are_told_apart_by_both_places(client: TestClient) -> None:
+    answer = post(
+        client, weights={"features": {"ac": 1}}, lists=[one_list("a"), one_list("b"), one_list("a")]
+    )
+    first, _, second = answer["results"]
+    assert "ranking" in first
+    assert second == {
+        "id": "a",
+        "error": {
+            "type": "invalid-format",
+            "detail": "the list id stands twice in the request, first at /lists/0",
+            "pointer": "/lists/2/id",
+            "expected": "each id once",
+            "got": "'a'",
+        },
+    }
+
+
+@pytest.mark.parametrize("names", [["small"] * 10_000, [f"m{k}" for k in range(10_000)]])
+def test_thousands_of_models_are_refused_in_linear_time(client: TestClient, names: list[str]) -> None:
+    answer = client.post("/rescore", json={"models": names, "lists": [one_list()]})
+    assert (answer.status_code, answer.json()["pointer"]) == (422, "/models")
+    assert answer.json()["expected"] == "at most 100"
+    began = time.perf_counter()
+    text = client.post(f"/rescore?models={','.join(names)}", content=MOSES, headers=TEXT)
+    assert text.status_code in {404, 422}
+    assert time.perf_counter() - began < 1  # 5 ms; 3 s were each name counted anew
+
+
+@pytest.mark.parametrize(
+    "features",
+    [{"ac": [1.0] * 1_000_000}, {f"f{k}": 1.0 for k in range(15_000)}],
+    ids=["values", "names"],
+)
+def test_a_hypothesis_of_too_many_values_is_refused(client: TestClient, features: dict[str, Any]) -> None:
+    lists = [one_list("wide", [{"text": "a", "features": features}]), one_list("good")]
+    wide, good = post(client, weights={"features": {"ac": 1.0}}, lists=lists)["results"]
+    assert wide["error"]["type"] == "limit-exceeded"
+    assert wide["error"]["pointer"] == "/lists/0/hypotheses/0/features"
+    assert wide["error"]["expected"] == "at most 5000"
+    assert "ranking" in good
+
+
+def test_a_moses_line_of_a_million_values_is_refused_before_it_is_read(client: TestClient) -> None:
+    body = MOSES + "9 ||| a ||| LM0= " + "1 " * 1_000_000 + "||| 1\n"
+    began = time.perf_counter()
+    answer = client.post("/rescore", content=body, headers=TEXT)
+    assert time.perf_counter() - began < 3  # 0.1 s; reading it takes 4 s
+    assert (answer.status_code, answer.json()["got"]) == (413, "1000000")
+    assert answer.json()["detail"] == "body:4: too many feature values"
+
+
+def test_the_widest_moses_line_that_is_allowed(make_client: MakeClient) -> None:
+    client = make_client(max_features=3)
+    assert client.post("/rescore", content=MOSES, headers=TEXT).status_code == 200
+    wider = MOSES.replace("TM0= -4 -2", "TM0= -4 -2 -1")
+    assert client.post("/rescore", content=wider, headers=TEXT).status_code == 413
+
+
+def test_weights_of_too_many_values_are_refused(client: TestClient) -> None:
+    weights = {"features": {"ac": [1.0] * 6000}}
+    answer = client.post("/rescore", json={"weights": weights, "lists": [one_list()]})
+    assert (answer.status_code, answer.json()["pointer"]) == (413, "/weights/features")
+
+
+def test_more_moses_lines_than_hypotheses_are_allowed(make_client: MakeClient) -> None:
+    answer = make_client(max_hypotheses=2).post("/rescore", content=MOSES, headers=TEXT)
+    assert (answer.status_code, answer.json()["expected"]) == (413, "at most 2")
+
+
+@pytest.mark.parametrize("depth", range(930, 1010, 3))
+def test_deep_nesting_where_a_number_should_stand_is_refused(client: TestClient, depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    body = f'{{"lists": [{{"id": "x", "hypotheses": [{{"text": "a", "features": {{"ac": {deep}}}}}]}}]}}'
+    answer = client.post("/v1/rescore", content=body, headers={"Content-Type": "application/json"})
+    if answer.status_code == 200:
+        assert answer.json()["results"][0]["error"]["type"] == "invalid-format"
+    else:
+        assert (answer.status_code, answer.json()["type"]) == (400, "invalid-format")
+
+
+WORDS = {
+    "an array": ("[]", "", "wrong type", "an object", "an array of 0 entries"),
+    "number one": ("1", "", "wrong type", "an object", "1"),
+    "models one": ('{"lists": [1], "models": [1]}', "/models/0", "wrong type", "a string", "1"),
+    "zero": ('{"lists": [1], "models": [0]}', "/models/0", "wrong type", "a string", "0"),
+    "one point nought": ('{"lists": [1], "models": [1.0]}', "/models/0", "wrong type", "a string", "1.0"),
+    "true": ('{"lists": [1], "models": [true]}', "/models/0", "wrong type", "a string", "true"),
+    "null": ('{"lists": [1], "models": [null]}', "/models/0", "wrong type", "a string", "null"),
+    "models a string": ('{"lists": [1], "models": "m"}', "/models", "wrong type", "an array", "'m'"),
+    "options": ('{"lists": [1], "options": [1]}', "/options", "wrong type", "an object", "an array of 1 entry"),
+    "weights": ('{"lists": [1], "weights": 1}', "/weights", "wrong type", "a string or an object", "1"),
+    "weights empty": ('{"lists": [1], "weights": {}}', "/weights", "missing field 'features'", "a field 'features'", "none"),
+    "weights field": ('{"lists": [1], "weights": {"features": {"a": 1}, "x~/": 1}}', "/weights/x~0~1", "unknown field", "one of features, text", "'x~/'"),
+    "a feature called int": ('{"lists": [1], "weights": {"features": {"int": "1"}}}', "/weights/features/int", "wrong type", "a finite number or an array of them", "'1'"),
+    "top_k": ('{"lists": [1], "options": {"top_k": 0}}', "/options/top_k", "number out of range", "at least 1", "0"),
+    "contributions": ('{"lists": [1], "options": {"contributions": 1}}', "/options/contributions", "wrong type", "true or false", "1"),
+    "deadline": ('{"lists": [1], "options": {"deadline_seconds": "1"}}', "/options/deadline_seconds", "wrong type", "a number", "'1'"),
+    "unknown field": ('{"lists": [1], "model": 1}', "/model", "unknown field", "one of models, weights, options, lists", "'model'"),
+    "a key of 300,000 characters": ('{"lists": [1], "' + "x" * 300_000 + '": 1}', "", "unknown field", "one of models, weights, options, lists", f"'{'x' * 80}… (300000 characters)"),
+    "a surrogate for a key": ('{"lists": [1], "\\ud800": 1}', "", "unknown field", "one of models, weights, options, lists", "'\\ud800'"),
+    "a surrogate for a weight": ('{"lists": [1], "weights": {"features": {"\\ud800": "x"}}}', "/weights/features", "wrong type", "a finite number or an array of them", "'x'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_complaints_are_in_plain_words(client: TestClient, case: str) -> None:
+    body, where, detail, expected, got = WORDS[case]
+    answer = client.post("/v1/rescore", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, detail)
+    found = answer.json()
+    assert (found.get("pointer", ""), found["expected"], found["got"]) == (where, expected, got)
+
+
+def test_a_service_without_models_says_so(world: Any) -> None:
+    from service.app import create_app
+
+    app = create_app(world.settings(models=None, weights=None), opener=world.open_scorer, shipped=[])
+    with TestClient(app) as client:
+        model = client.post("/rescore", json={"models": ["a"], "lists": [one_list()]}).json()
+        weights = client.post("/rescore", json={"weights": "a", "lists": [one_list()]}).json()
+    assert (model["detail"], model["expected"]) == ("no such model", "no model: the service has none")
+    assert (weights["detail"], weights["expected"]) == (
+        "no such weight set",
+        "no weight set: the service has none",
+    )
 
 
 def test_limits(make_client: MakeClient) -> None:

@@ -3,14 +3,17 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from starlette.responses import StreamingResponse
 
+from nbest.errors import NotFoundError
 from service.app import create_app
+from service.registry import MODEL_FILE
 
 MakeClient = Callable[..., TestClient]
 
@@ -206,10 +209,19 @@ def test_a_model_that_cannot_be_preloaded_is_said_by_readyz(make_client: MakeCli
     assert "'broken'" in answer.json()["detail"]
 
 
+def test_a_model_to_preload_that_is_not_there_is_refused_at_once(world: Any) -> None:
+    with pytest.raises(
+        NotFoundError, match="no such model; expected one of broken, local, small; got 'nosuch'"
+    ):
+        create_app(world.settings(preload="small,nosuch"), opener=world.open_scorer, shipped=["small"])
+
+
 def test_models_and_weight_sets_by_name(client: TestClient, world: Any) -> None:
-    (world.models / ".hidden").mkdir()
-    (world.models / "not a name").mkdir()
+    for name in (".hidden", "not a name"):
+        (world.models / name).mkdir()
+        (world.models / name / "config.json").touch()
     (world.models / "file.txt").write_text("x")
+    (world.models / "empty").mkdir()
     (world.weights / "notes.txt").write_text("x")
     before = client.get("/v1/models").json()
     assert before["weights"] == ["asr"]
@@ -223,6 +235,34 @@ def test_models_and_weight_sets_by_name(client: TestClient, world: Any) -> None:
     assert after["local"]["loaded"]
     assert after["local"]["digest"] == "sha256:" + "0" * 64
     assert list(world.opened) == [str(world.models / "local")]  # loaded once, nothing else
+
+
+def test_what_holds_a_model_is_what_the_models_room_says() -> None:
+    from models import checkpoint
+
+    assert checkpoint.CONFIG == MODEL_FILE
+
+
+@pytest.mark.parametrize(
+    "error", [NotFoundError("a directory without a model: '/srv/x'"), PermissionError("/srv")]
+)
+def test_a_model_that_goes_while_it_is_loaded_is_named_without_its_path(world: Any, error: Exception) -> None:
+    def gone(_: str) -> Any:
+        raise error
+
+    with TestClient(create_app(world.settings(), opener=gone, shipped=["small"])) as client:
+        answer = client.post("/score", json={"model": "local", "texts": ["a"]})
+    assert (answer.status_code, answer.json()["type"]) == (503, "invalid-model-file")
+    assert answer.json()["detail"] == "the model 'local' cannot be loaded"
+
+
+def test_a_models_directory_that_is_gone_tells_no_path(world: Any, tmp_path: Any) -> None:
+    app = create_app(world.settings(), opener=world.open_scorer, shipped=["small"])
+    with TestClient(app) as client:
+        world.models.rename(tmp_path / "elsewhere")
+        answer = client.get("/v1/models")
+    assert answer.status_code == 500
+    assert str(tmp_path) not in answer.text
 
 
 def test_a_model_is_loaded_once_by_concurrent_first_requests(world: Any) -> None:
@@ -304,14 +344,83 @@ def test_request_ids_are_kept_or_made(client: TestClient) -> None:
     assert len(made.json()["request_id"]) == 32
 
 
-def test_a_fault_is_500_without_its_inside(world: Any) -> None:
+def test_a_fault_is_500_without_its_inside_and_with_the_headers_of_all_answers(world: Any) -> None:
     app = create_app(world.settings(), opener=world.open_scorer, shipped=["small"])
 
     @app.get("/boom")
     async def boom() -> None:
         raise ZeroDivisionError("secret")
 
-    with TestClient(app, raise_server_exceptions=False) as client:
-        answer = client.get("/boom")
+    with TestClient(app) as client:
+        answer = client.get("/boom", headers={"X-Request-ID": "call-18"})
     assert (answer.status_code, answer.json()["type"]) == (500, "internal-error")
+    assert answer.headers["x-request-id"] == "call-18"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert "secret" not in answer.text
+
+
+def test_a_fault_after_the_answer_began_is_the_servers(world: Any) -> None:
+    app = create_app(world.settings(), opener=world.open_scorer, shipped=["small"])
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise ZeroDivisionError("secret")
+
+    @app.get("/boom")
+    async def boom() -> StreamingResponse:
+        return StreamingResponse(pieces())
+
+    with TestClient(app) as client, pytest.raises(ZeroDivisionError):
+        client.get("/boom")
+
+
+@pytest.mark.parametrize("path", ["/v1/rescore", "/v1/score", "/v1/evaluate"])
+def test_a_caller_who_leaves_in_mid_body_is_one_quiet_line(
+    world: Any, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(world.settings(), opener=world.open_scorer, shipped=["small"])
+    inbox = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"{", "more_body": True}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return inbox.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "scheme": "http", "headers": [(b"content-type", b"application/json")],
+        "server": ("nbest", 80), "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    with caplog.at_level("INFO"):
+        asyncio.run(app(scope, receive, send))
+    (record,) = [one for one in caplog.records if one.name != "asyncio"]
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert record.getMessage() == f"the caller left before the answer: POST {path}"
+    assert sent[0]["status"] == 499
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("HEAD", "/v1/rescore"), ("OPTIONS", "/v1/rescore"), ("PUT", "/v1/rescore"), ("DELETE", "/v1/score"),
+        ("POST", "/v1/models"), ("OPTIONS", "/livez"), ("PATCH", "/readyz"),
+    ],
+)  # fmt: skip
+def test_another_method_is_405_and_says_which_one_is_allowed(
+    client: TestClient, method: str, path: str
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["allow"] in {"GET", "POST"}
+    assert "x-request-id" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/rescore", "/v1/score", "/v1/evaluate"])
+def test_options_in_the_query_of_a_json_request_are_refused(client: TestClient, path: str) -> None:
+    answer = client.post(f"{path}?models=small", json={"lists": [1], "model": "small", "texts": ["a"]})
+    assert (answer.status_code, answer.json()["got"]) == (422, "'models=small'")
+    assert "body" in answer.json()["detail"]

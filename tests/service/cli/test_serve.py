@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from nbest.errors import ConfigError
+from service.server import listen
+
 SERVE = [sys.executable, "-m", "service.cli.main", "serve"]
 Start = Callable[..., tuple[subprocess.Popen[str], str]]
 
@@ -112,7 +115,51 @@ def test_a_taken_port_is_an_error_in_one_line() -> None:
             [*SERVE, "--port", port], capture_output=True, text=True, timeout=240, check=False
         )
     assert done.returncode == 2
-    assert done.stderr == f"nbest: error: 127.0.0.1:{port}: Address already in use\n"
+    assert done.stderr == f"nbest: error: cannot listen on '127.0.0.1', port {port}: Address already in use\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("a\0b", "cannot listen on 'a\\x00b', port 0: "),
+        ("a" * 300, "not the name of a host"),
+        ("\ud800", "not the name of a host"),
+        ("no.such.host.invalid", "cannot listen on 'no.such.host.invalid', port 0: "),
+        ("192.0.2.1", "cannot listen on '192.0.2.1', port 0: Cannot assign requested address"),
+        ("", "cannot listen on '', port 0: "),
+    ],
+)
+def test_a_host_that_cannot_be_is_a_configuration_error(host: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        listen(host, 0)
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_answers_do_not_wait_for_acknowledgements(host: str) -> None:
+    with listen(host, 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # by which asyncio knows where to set TCP_NODELAY
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--preload", "small,nosuch"], "no such model; expected one of bad, "),
+        (["--preload", "bad"], "the model 'bad' cannot be loaded: model file is missing"),
+        (["--device", "tpu"], "expected cpu, cuda or cuda:N; got 'tpu'"),
+        (["--device", "cuda:999"], "NBEST_DEVICE: no such device here; expected cpu"),
+    ],
+)
+def test_it_does_not_start_without_what_it_was_told(tmp_path: Path, flags: list[str], words: str) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.json").write_text("{}")
+    command = [*SERVE, "--port", "0", "--models", str(tmp_path), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("nbest: error: ")
+    assert words in done.stderr.splitlines()[-1]
 
 
 def test_settings_come_from_the_environment_and_flags_win(start: Start, tiny: Path) -> None:
