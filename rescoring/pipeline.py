@@ -185,7 +185,7 @@ def fit(
     """
     named = [feature for feature in schema if feature.name in weights.features]
     models = [scorer.name for scorer in scorers]
-    unknown = [f.name for f in schema if f not in named and not _is_ours(f.name, models)]
+    unknown = [f.name for f in schema if f.name not in weights.features and not _is_ours(f.name, models)]
     if unknown and unknown_feature == "error":
         raise WeightsError(
             f"features without a weight: {', '.join(map(shorten, unknown))}",
@@ -197,7 +197,11 @@ def fit(
         given = iter(weights.vector(named).tolist())  # also checks that none is missing, and the widths
     except WeightsError as error:
         raise WeightsError(error.message, where=source, expected=error.expected, got=error.got) from None
-    vector = [next(given) if feature in named else 0.0 for feature in schema for _ in range(feature.width)]
+    vector = [
+        next(given) if feature.name in weights.features else 0.0
+        for feature in schema
+        for _ in range(feature.width)
+    ]
     return np.array(vector, dtype=np.float64), unknown
 
 

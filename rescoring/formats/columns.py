@@ -36,9 +36,10 @@ def assemble(
         return schema, np.concatenate([piece.values for piece in pieces])
     if sparse:
         _log.warning(
-            "%s: %d features are absent on some lines and count as 0 there (%s%s)",
+            "%s: %d %s absent on some lines and counted as 0 there (%s%s)",
             source,
             len(sparse),
+            "feature is" if len(sparse) == 1 else "features are",
             ", ".join(sparse[:5]),
             ", ..." if len(sparse) > 5 else "",
         )

@@ -34,7 +34,13 @@ def test_sparse_features_are_zero_where_absent(caplog: pytest.LogCaptureFixture)
         )
     assert schema == (Feature("v", 2), Feature("s"), Feature("t"))
     assert matrix.tolist() == [[1, 2, 9, 0], [3, 4, 0, 7], [5, 6, 0, 0]]
-    assert caplog.messages == ["f: 2 features are absent on some lines and count as 0 there (s, t)"]
+    assert caplog.messages == ["f: 2 features are absent on some lines and counted as 0 there (s, t)"]
+
+
+def test_one_sparse_feature_is_said_in_the_singular(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assemble([piece([[1, 2]], ("a", 1), ("s", 1)), piece([[5]], ("a", 1))], [1, 2], "f")
+    assert caplog.messages == ["f: 1 feature is absent on some lines and counted as 0 there (s)"]
 
 
 def test_a_vector_may_not_be_absent() -> None:

@@ -130,7 +130,7 @@ def test_sparse_features(caplog: pytest.LogCaptureFixture) -> None:
     assert lists.column_names == ("LM0", "PL_2,2", "my_lm", "WT_männern~men")
     assert lists.features.tolist() == [[-1, 3, -7, 0], [-2, 0, -8, 1]]
     assert caplog.messages == [
-        "f: 2 features are absent on some lines and count as 0 there (PL_2,2, WT_männern~men)"
+        "f: 2 features are absent on some lines and counted as 0 there (PL_2,2, WT_männern~men)"
     ]
 
 
