@@ -10,10 +10,25 @@ from models.layers.windows import Window, windows
 from models.matrices.base import Count, MatrixSpec, Place
 from models.matrices.binary import BinarySpec
 from models.matrices.dense import DenseSpec
+from models.matrices.frequency import FrequencySpec
+from models.matrices.low_rank import LowRankSpec
+from models.matrices.pruned import PrunedSpec
+from models.matrices.quantized import QuantizedSpec
 from models.matrices.slim import SlimSpec
+from models.matrices.tensor_train import TensorTrainSpec
 from nbest.errors import ConfigError
 
-AnySpec = Annotated[DenseSpec | BinarySpec | SlimSpec, Field(discriminator="kind")]
+AnySpec = Annotated[
+    DenseSpec
+    | BinarySpec
+    | SlimSpec
+    | FrequencySpec
+    | LowRankSpec
+    | TensorTrainSpec
+    | QuantizedSpec
+    | PrunedSpec,
+    Field(discriminator="kind"),
+]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 

@@ -62,12 +62,12 @@ class ModelInfo:
 def parts_of_model(model: LanguageModel) -> tuple[Part, ...]:
     """Every matrix and every vector of a model, in the model's order."""
     parts = []
-    for slot, matrix in model.slots():
+    for slot, (name, matrix) in zip(model.config.slots(), model.slots(), strict=True):
         size = matrix.size()
-        kind = type(matrix).__name__.removesuffix("Matrix").removeprefix("Packed").lower()
         shape = (matrix.out_features, matrix.in_features)
+        kind = slot.spec.kind
         parts.append(
-            Part(slot, kind, shape, size.parameters, size.paper_bytes, size.extra_bytes, size.resident)
+            Part(name, kind, shape, size.parameters, size.paper_bytes, size.extra_bytes, size.resident)
         )
     for name, vector in model.vectors():
         count = vector.numel()

@@ -6,20 +6,21 @@ and, from `packed`, a form for scoring whose resident bytes are close to those o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
 
 from nbest.errors import ConfigError, ModelFileError
 
 Count = Annotated[int, Field(ge=1, le=1 << 31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Counts = Annotated[tuple[Count, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 Place = Literal["embedding", "gates", "linear", "projection", "output"]  # what a slot of a model is for
 
 _no_materialize: ContextVar[bool] = ContextVar("no_materialize", default=False)
@@ -54,15 +55,22 @@ class Size:
 class MatrixSpec(BaseModel, ABC):
     """How one matrix is stored; in a configuration `kind` names the class.
 
-    refused  places where such a matrix may not stand, and why
+    refused    places where such a matrix may not stand, and why
+    made_from  kinds of trained matrices that `from_trained` can make such a matrix of
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: str
     refused: ClassVar[Mapping[Place, str]] = {}
+    made_from: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def build(self, out_features: int, in_features: int) -> "Matrix":
-        """A freshly initialised matrix in training form."""
+        """A freshly initialised matrix in training form; raises ConfigError where it is only made of one."""
+
+    def from_trained(self, weight: Tensor) -> "Matrix":
+        """The matrix nearest to a trained (out, in) one, in scoring form."""
+        raise ConfigError("such a matrix is trained, not made from a trained one")
 
     @abstractmethod
     def read(self, tensors: Mapping[str, Tensor], out_features: int, in_features: int) -> "Matrix":
@@ -117,6 +125,10 @@ class Matrix(nn.Module, ABC):
         """Parameters and bytes."""
 
     @abstractmethod
+    def multiply_adds(self) -> int:
+        """Multiplications, each with an addition, for the products of one input with every row."""
+
+    @abstractmethod
     def stored(self) -> dict[str, Tensor]:
         """The tensors that go to disk, by short name."""
 
@@ -140,16 +152,38 @@ class Matrix(nn.Module, ABC):
             raise RuntimeError(f"{type(self).__name__} must not be expanded while scoring")
         return self._dense()
 
+    def trainable(self) -> "Matrix":
+        """The form for training of what `packed` gave; raises ConfigError where there is no way back."""
+        return self
+
     def after_step(self) -> None:
         """Called after each optimiser step: clamp, re-apply a mask."""
 
 
-def product_of_rows(matrix: Matrix, x: Tensor, positions: Tensor, ids: Tensor, block: int = 4096) -> Tensor:
+def product_of_rows(
+    rows: Callable[[Tensor], Tensor], x: Tensor, positions: Tensor, ids: Tensor, block: int = 4096
+) -> Tensor:
     """(P,) products by gathering rows, `block` pairs at a time: bounded memory."""
     out = x.new_empty(len(ids))
     for start in range(0, len(ids), block):
         part = slice(start, start + block)
-        out[part] = torch.linalg.vecdot(x.index_select(0, positions[part]), matrix.rows(ids[part]))
+        out[part] = torch.linalg.vecdot(x.index_select(0, positions[part]), rows(ids[part]))
+    return out
+
+
+def products_by_tile(
+    rows_of: Callable[[int, int], Tensor], x: Tensor, start: int, stop: int, tile_rows: int
+) -> Tensor:
+    """(N, stop-start) products of x (N, in) with rows, a tile of which is unpacked at a time and thrown away.
+
+    rows_of  rows [a, b) as numbers (b-a, in)
+    """
+    if stop - start <= tile_rows:
+        return x @ rows_of(start, stop).t()
+    out = x.new_empty(len(x), stop - start)
+    for tile in range(start, stop, tile_rows):
+        end = min(stop, tile + tile_rows)
+        out[:, tile - start : end - start] = x @ rows_of(tile, end).t()
     return out
 
 

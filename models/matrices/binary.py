@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from models.matrices.base import Matrix, MatrixSpec, Positive, Prepared, Size, product_of_rows, take
+from models.matrices.base import (
+    Matrix,
+    MatrixSpec,
+    Positive,
+    Prepared,
+    Size,
+    product_of_rows,
+    products_by_tile,
+    take,
+)
 
 UNPACK_BYTES = 4 * 1024 * 1024  # a tile of rows unpacked at a time; stays near the L2 cache
 
@@ -53,7 +62,9 @@ class BinarySpec(MatrixSpec):
         self, tensors: Mapping[str, Tensor], out_features: int, in_features: int
     ) -> "PackedBinaryMatrix":
         """``bits`` and ``scale``."""
-        return PackedBinaryMatrix.from_stored(tensors, out_features, in_features)
+        matrix = PackedBinaryMatrix.from_stored(tensors, out_features, in_features)
+        matrix.trained_by = self
+        return matrix
 
 
 class BinaryMatrix(Matrix):
@@ -93,7 +104,7 @@ class BinaryMatrix(Matrix):
 
     def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
         """(P,)."""
-        return product_of_rows(self, prepared.values, positions, ids)
+        return product_of_rows(self.rows, prepared.values, positions, ids)
 
     def rows(self, ids: Tensor) -> Tensor:
         """(..., in)."""
@@ -122,14 +133,22 @@ class BinaryMatrix(Matrix):
     def packed(self) -> "PackedBinaryMatrix":
         """One bit a number."""
         bits = (self.weight.detach() > 0).cpu().numpy()
-        return PackedBinaryMatrix(self.out_features, self.in_features, np.packbits(bits, axis=1), self.scale)
+        packed = PackedBinaryMatrix(
+            self.out_features, self.in_features, np.packbits(bits, axis=1), self.scale
+        )
+        packed.trained_by = BinarySpec(scale=self.fixed_scale or "mean", clamp=self.clamp)
+        return packed
 
 
 class PackedBinaryMatrix(Matrix):
-    """Scoring form: (out, ceil(in/8)) bytes, one bit a number; rows are unpacked a tile at a time."""
+    """Scoring form: (out, ceil(in/8)) bytes, one bit a number; rows are unpacked a tile at a time.
+
+    trained_by  how the float weights were and would be trained; None where only the bits are known
+    """
 
     bytes_: Tensor
     table: Tensor
+    trained_by: BinarySpec | None = None
 
     def __init__(self, out_features: int, in_features: int, rows: np.ndarray, scale: float) -> None:
         super().__init__(out_features, in_features)
@@ -151,18 +170,14 @@ class PackedBinaryMatrix(Matrix):
     def logits(self, prepared: Prepared, rows: slice) -> Tensor:
         """(N, |rows|); one tile of rows is unpacked, multiplied and thrown away at a time."""
         start, stop, _ = rows.indices(self.out_features)
-        x = prepared.values
-        if stop - start <= self.tile_rows:
-            return x @ self._unpack(self.bytes_[start:stop]).t()
-        out = x.new_empty(len(x), stop - start)
-        for tile in range(start, stop, self.tile_rows):
-            end = min(stop, tile + self.tile_rows)
-            out[:, tile - start : end - start] = x @ self._unpack(self.bytes_[tile:end]).t()
-        return out
+        return products_by_tile(self._rows_between, prepared.values, start, stop, self.tile_rows)
+
+    def _rows_between(self, start: int, stop: int) -> Tensor:
+        return self._unpack(self.bytes_[start:stop])
 
     def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
         """(P,)."""
-        return product_of_rows(self, prepared.values, positions, ids)
+        return product_of_rows(self.rows, prepared.values, positions, ids)
 
     def rows(self, ids: Tensor) -> Tensor:
         """(..., in)."""
@@ -190,6 +205,13 @@ class PackedBinaryMatrix(Matrix):
     def packed(self) -> "PackedBinaryMatrix":
         """Itself."""
         return self
+
+    def trainable(self) -> BinaryMatrix:
+        """Float weights of the bits' signs, all of one magnitude: what they were before is not stored."""
+        how = self.trained_by or BinarySpec(scale=self.scale)
+        matrix = how.build(self.out_features, self.in_features)
+        matrix.weight.data = self._dense()
+        return matrix
 
     @classmethod
     def from_stored(

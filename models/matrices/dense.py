@@ -42,7 +42,7 @@ class DenseMatrix(Matrix):
 
     def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
         """(P,)."""
-        return product_of_rows(self, prepared.values, positions, ids)
+        return product_of_rows(self.rows, prepared.values, positions, ids)
 
     def rows(self, ids: Tensor) -> Tensor:
         """(..., in)."""
@@ -59,6 +59,10 @@ class DenseMatrix(Matrix):
         """Four bytes a parameter."""
         count = self.weight.numel()
         return Size(count, 4 * count, 0, 4 * count)
+
+    def multiply_adds(self) -> int:
+        """out * in."""
+        return self.out_features * self.in_features
 
     def stored(self) -> dict[str, Tensor]:
         """``weight``."""

@@ -188,7 +188,7 @@ class SlimMatrix(Matrix):
     def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
         """(P,)."""
         if not self.by_position:
-            return product_of_rows(self, prepared.values, positions, ids)
+            return product_of_rows(self.rows, prepared.values, positions, ids)
         codes = self.codes.index_select(0, ids).long()  # (P, K)
         return prepared.values[codes, positions[:, None]].sum(1)
 

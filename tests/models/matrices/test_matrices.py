@@ -1,16 +1,23 @@
 """Every matrix against its dense form: products, look-ups, gradients, what is stored."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from models.matrices.base import Matrix, forbid_materialize
-from models.matrices.binary import BinaryMatrix, PackedBinaryMatrix, binarize
-from models.matrices.dense import DenseMatrix
+from models.matrices.base import Matrix, MatrixSpec, forbid_materialize
+from models.matrices.binary import BinaryMatrix, BinarySpec, PackedBinaryMatrix, binarize
+from models.matrices.dense import DenseMatrix, DenseSpec
+from models.matrices.frequency import FrequencySpec
+from models.matrices.low_rank import LowRankSpec
+from models.matrices.pruned import PackedPrunedMatrix, PrunedMatrix, PrunedSpec
+from models.matrices.quantized import QuantizedSpec
 from models.matrices.slim import SlimMatrix, SlimSpec
+from models.matrices.tensor_train import TensorTrainSpec
 from nbest.errors import ConfigError, ModelFileError
 
 V, H = 53, 20  # neither fills whole bytes
@@ -24,21 +31,48 @@ def _hashed(by_position: bool) -> SlimMatrix:
     return SlimSpec(parts=H, sub_vectors=7 * H, by_position=by_position, assignment="hash").build(V, H)
 
 
-MAKERS: dict[str, Callable[[], Matrix]] = {
-    "dense": lambda: DenseMatrix(V, H),
-    "binary": lambda: BinaryMatrix(V, H, scale=H**-0.5),
-    "packed binary": lambda: BinaryMatrix(V, H, scale=H**-0.5).packed(),
-    "slim by position": lambda: _slim(True),
-    "slim pool": lambda: _slim(False),
-    "hashed by position": lambda: _hashed(True),
-    "hashed pool": lambda: _hashed(False),
+SPECS: dict[str, MatrixSpec] = {
+    "dense": DenseSpec(),
+    "binary": BinarySpec(scale=H**-0.5),
+    "binary of mean scale": BinarySpec(scale="mean"),
+    "slim by position": SlimSpec(parts=5, sub_vectors=35, by_position=True),
+    "slim pool": SlimSpec(parts=5, sub_vectors=35, by_position=False),
+    "hashed by position": SlimSpec(parts=H, sub_vectors=7 * H, by_position=True, assignment="hash"),
+    "hashed pool": SlimSpec(parts=H, sub_vectors=7 * H, by_position=False, assignment="hash"),
+    "low rank": LowRankSpec(rank=6),
+    "tensor train": TensorTrainSpec(rank=(4,), cores=2),
+    "quantized": QuantizedSpec(),
+    "pruned": PrunedSpec(share=0.8),
+    "hardly pruned": PrunedSpec(share=0.2),
+    "frequency up": FrequencySpec(density=0.4, bins=6),
+    "frequency none": FrequencySpec(density=0.4, widths=(3, 4, 13), order="none"),
+    "frequency down": FrequencySpec(density=0.4, bins=6, order="down"),
 }
 
 
-@pytest.fixture(params=MAKERS)
+def _trained(name: str) -> Matrix:
+    """The form for training, as the kind can be had: fresh, or made of a trained matrix."""
+    spec = SPECS[name]
+    if spec.kind == "pruned":
+        return spec.from_trained(torch.randn(V, H)).trainable()
+    return spec.build(V, H)
+
+
+def _scored(name: str) -> Matrix:
+    spec = SPECS[name]
+    return spec.from_trained(torch.randn(V, H)) if spec.kind == "quantized" else _trained(name).packed()
+
+
+TRAINED = [name for name, spec in SPECS.items() if spec.kind != "quantized"]
+FORMS = [*((name, _trained) for name in TRAINED), *((name, _scored) for name in SPECS)]
+
+
+@pytest.fixture(params=FORMS, ids=lambda form: f"{form[0]}{form[1].__name__}".replace(" ", "_"))
 def matrix(request: pytest.FixtureRequest) -> Matrix:
     torch.manual_seed(1)
-    return MAKERS[request.param]()
+    name, make = request.param
+    matrix: Matrix = make(name)
+    return matrix
 
 
 @pytest.fixture
@@ -78,19 +112,69 @@ def test_materialize_is_refused_while_scoring(matrix: Matrix) -> None:
     assert matrix.materialize().shape == (V, H)
 
 
-def test_gradients_equal_those_of_the_dense_form(x: Tensor) -> None:
-    """By the sub-vectors of a slim matrix, through its own backward, against autograd on gathered rows."""
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_equal_those_of_gathered_rows(x: Tensor, name: str) -> None:
+    """Through each matrix's own product, against autograd on its rows: by the parameters and by the input."""
     torch.manual_seed(1)
-    slim = _slim(True)
+    matrix = _trained(name)
     weight_of = torch.randn(6, V)
-    leaf = x.clone().requires_grad_()
-    (slim.logits(slim.prepare(leaf), slice(0, V)) * weight_of).sum().backward()
-    mine, by_x = slim.weight.grad.clone(), leaf.grad.clone()  # type: ignore[union-attr]
-    slim.weight.grad = None
-    leaf.grad = None
-    (leaf @ slim.rows(torch.arange(V)).t() * weight_of).sum().backward()
-    torch.testing.assert_close(mine, slim.weight.grad)
-    torch.testing.assert_close(by_x, leaf.grad)
+
+    def gradients(product: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        leaf = x.clone().requires_grad_()
+        found = torch.autograd.grad((product(leaf) * weight_of).sum(), [leaf, *matrix.parameters()])
+        return list(found)
+
+    mine = gradients(lambda leaf: matrix.logits(matrix.prepare(leaf), slice(0, V)))
+    wanted = gradients(lambda leaf: leaf @ matrix.rows(torch.arange(V)).t())
+    assert len(mine) > 1
+    assert all(float(one.abs().sum()) > 0 for one in mine)
+    torch.testing.assert_close(mine, wanted)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_stored_comes_back(name: str) -> None:
+    torch.manual_seed(1)
+    matrix = _scored(name)
+    stored = {key: tensor.clone() for key, tensor in matrix.stored().items()}
+    again = SPECS[name].read(stored, V, H)
+    assert type(again) is type(matrix)
+    assert torch.equal(again.materialize(), matrix.materialize())
+    assert {key: tensor.tolist() for key, tensor in again.stored().items()} == {
+        key: tensor.tolist() for key, tensor in stored.items()
+    }
+    for missing in stored:
+        with pytest.raises(ModelFileError, match=f"tensor '{missing}' is missing"):
+            SPECS[name].read({key: tensor for key, tensor in stored.items() if key != missing}, V, H)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_size_is_what_is_stored(name: str) -> None:
+    """Numbers and what stands beside them are the stored tensors, to the byte."""
+    torch.manual_seed(1)
+    matrix = _scored(name)
+    size = matrix.size()
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in matrix.stored().values())
+    assert stored == math.ceil(size.paper_bytes) + math.ceil(size.extra_bytes)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_back_to_the_form_for_training(name: str) -> None:
+    torch.manual_seed(1)
+    trained = _trained(name)
+    again = trained.packed().trainable()
+    assert type(again) is type(trained)
+    torch.testing.assert_close(again.materialize(), trained.materialize(), rtol=1e-6, atol=0)
+    assert all(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_multiply_adds_are_what_a_product_takes(matrix: Matrix, x: Tensor) -> None:
+    """torch counts the operations of matrix products; it does not see those of pruned rows."""
+    if isinstance(matrix, PrunedMatrix | PackedPrunedMatrix):
+        assert matrix.multiply_adds() == int((matrix.materialize() != 0).sum()) > 0
+        return
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        matrix.logits(matrix.prepare(x), slice(0, V))
+    assert counter.get_total_flops() == 2 * len(x) * matrix.multiply_adds() > 0
 
 
 def test_binarize_is_minus_at_zero_and_passes_the_gradient() -> None:
