@@ -1,17 +1,18 @@
-"""The tables of docs/results.md, from the committed results: `python benchmarks/tables.py` writes them in.
+"""The tables of docs/, from the committed results: `python benchmarks/tables.py` writes them in.
 
-`--check` changes nothing and fails where the document says something else; the tests do that.
+`--check` changes nothing and fails where a document says something else; the tests do that. A table stands
+between `<!-- name -->` and `<!-- end of name -->`.
 """
 
 import json
-import re
 import statistics
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-DOCUMENT = HERE.parent / "docs" / "results.md"
+DOCUMENTS = HERE.parent / "docs"
 RESULTS = HERE / "results"
 
 
@@ -60,27 +61,78 @@ def table(rows: dict[str, Any], larger_is_better: bool) -> str:
     return "\n".join(lines)
 
 
-def rendered(text: str) -> str:
-    """The document with its tables made anew."""
-    for task, larger_is_better in (("mt", True), ("asr", False)):
-        marks = (f"<!-- {task} -->", f"<!-- end of {task} -->")
+def task(name: str, larger_is_better: bool) -> str:
+    """The rows of one task of `real_lists.py`."""
+    results = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return table(results["rows"], larger_is_better)
+
+
+# Papers' rows: label, test perplexity, millions of bytes as the paper counts them, our results by name
+Row = tuple[str, float | None, float | None, str]
+PAPERS: Mapping[str, tuple[Row, ...]] = {
+    "ptb-500": (  # Table 2 of "Binarized LSTM Language Model", 500 units
+        ("LSTM", 91.8, 48.0, "ptb-lstm-500"),
+        ("BELM", 88.0, 11.3, "ptb-belm-500"),
+        ("BLLM", 95.2, 1.6, "ptb-bllm-500"),
+    ),
+}
+
+
+def papers(rows: tuple[Row, ...]) -> str:
+    """A paper's rows beside ours; the first row is what the others are held against."""
+    lines = [
+        "| model | paper: test perplexity | against the first | ours: test perplexity | against the first | "
+        "paper's bytes | file | learning rates tried |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    first: float | None = None
+    for label, wanted, megabytes, name in rows:
+        path = RESULTS / "models" / f"{name}.json"
+        paper = f"| {label} | {wanted} | {_change(wanted, rows[0][1])} |"
+        if not path.exists():
+            lines.append(f"{paper} not trained yet | | {megabytes} MB | | |")
+            continue
+        found = json.loads(path.read_text(encoding="utf-8"))
+        ours = found["perplexity"]["test, stream state"]["perplexity"]
+        first = first or ours
+        sizes = f"{found['paper_bytes'] / 1e6:.1f} MB | {found['weights_bytes']:,}"
+        rates = ", ".join(str(rate) for rate in found.get("learning_rates", []))
+        lines.append(f"{paper} {ours:.1f} | {_change(ours, first)} | {sizes} | {rates} |")
+    return "\n".join(lines)
+
+
+def _change(value: float | None, first: float | None) -> str:
+    return "" if value is None or first is None or value == first else f"{100 * (value / first - 1):+.1f}%"
+
+
+BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
+}
+
+
+def rendered(document: str) -> tuple[str, str]:
+    """(the document as it is, the document with its tables made anew)."""
+    before = text = (DOCUMENTS / document).read_text(encoding="utf-8")
+    for name, make in BLOCKS[document].items():
+        marks = (f"<!-- {name} -->", f"<!-- end of {name} -->")
         if any(mark not in text for mark in marks):
-            raise SystemExit(f"{DOCUMENT.name} lacks the marks {marks}")
-        results = json.loads((RESULTS / f"{task}.json").read_text(encoding="utf-8"))
-        made = f"{marks[0]}\n{table(results['rows'], larger_is_better)}\n{marks[1]}"
-        text = re.sub(f"{marks[0]}.*?{marks[1]}", lambda _match, made=made: made, text, flags=re.DOTALL)
-    return text
+            raise SystemExit(f"{document} lacks the marks {marks}")
+        start, end = text.index(marks[0]), text.index(marks[1])
+        text = "\n".join([text[:start] + marks[0], make(), text[end:]])
+    return before, text
 
 
 def main() -> int:
     """Write the tables, or check them."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    made = rendered(text)
-    if "--check" in sys.argv[1:]:
-        print("docs/results.md is current" if made == text else "docs/results.md differs from the results")
-        return int(made != text)
-    DOCUMENT.write_text(made, encoding="utf-8")
-    return 0
+    stale = 0
+    for document in BLOCKS:
+        before, made = rendered(document)
+        if "--check" not in sys.argv[1:]:
+            (DOCUMENTS / document).write_text(made, encoding="utf-8")
+        elif made != before:
+            print(f"docs/{document} differs from the results: python benchmarks/tables.py")
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":
