@@ -98,7 +98,7 @@ STATUS: dict[type[NbestError], int] = {
     DeadlineError: 503,
 }
 
-_KEY = re.compile("[^\ud800-\udfff]{0,200}")
+_LONGEST_KEY = 200
 _HYPOTHESIS = re.compile(r"^(/.*), hypothesis ([0-9]+)$")  # how columns name a row; a pointer names it so
 MEDIA_TYPE = "application/problem+json"
 _HTTP_SLUGS = {404: "no-such-route", 405: "method-not-allowed"}
@@ -136,7 +136,10 @@ def list_fault(error: NbestError) -> ListFault:
 
 
 def _fault(error: NbestError, detail: str, where: str | None) -> ListFault:
-    return ListFault(type=error.slug, detail=detail, pointer=where, expected=error.expected, got=error.got)
+    words = {"detail": detail, "pointer": where, "expected": error.expected, "got": error.got}
+    # They may quote the request, and JSON can spell lone surrogates, which UTF-8 cannot.
+    sendable = {key: text and text.encode(errors="backslashreplace").decode() for key, text in words.items()}
+    return ListFault.model_validate({"type": error.slug, **sendable})
 
 
 def problem(error: NbestError) -> Problem:
@@ -200,7 +203,7 @@ def install(app: FastAPI) -> None:
 def pointer(parts: Iterable[str | int]) -> str:
     """RFC 6901 pointer of a path of keys and indices; the whole document is the empty string.
 
-    A key that cannot be sent back, for its length or a lone surrogate, is left out: the pointer ends above.
+    A key of absurd length is not sent back: the pointer ends above it.
     """
-    steps = takewhile(_KEY.fullmatch, map(str, parts))
+    steps = takewhile(lambda step: len(step) <= _LONGEST_KEY, map(str, parts))
     return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

@@ -89,7 +89,9 @@ class InlineWeights(In):
 class Options(In):
     """What to answer with, and how strictly."""
 
-    top_k: int | None = Field(default=None, ge=1, description="most hypotheses in a ranking; all by default")
+    top_k: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="most hypotheses in a ranking; all by default"
+    )
     contributions: bool = Field(default=False, description="also weight times feature, by feature")
     tokens: bool = Field(default=False, description="also each model's log-probability of every token")
     unknown_feature: Literal["error", "ignore"] = Field(

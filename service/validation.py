@@ -99,6 +99,8 @@ def _words(complaint: ErrorDetails) -> tuple[str, str]:
             return "number out of range", f"more than {context['gt']}"
         case "greater_than_equal":
             return "number out of range", f"at least {context['ge']}"
+        case "less_than_equal":
+            return "number out of range", f"at most {context['le']}"
         case kind:
             return "wrong type", _TYPES.get(kind) or complaint["msg"].removeprefix("Input should be ")
 

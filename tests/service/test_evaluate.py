@@ -54,6 +54,7 @@ def test_options_of_bleu(client: TestClient) -> None:
         ({"hypotheses": []}, 422, "invalid-request", "/hypotheses"),
         ({"hypotheses": ["a", "b\nc", "d"]}, 400, "invalid-format", "/hypotheses/1"),
         ({"tokenize": "x"}, 422, "invalid-configuration", "13a"),
+        ({"tokenize": "\ud800"}, 422, "invalid-configuration", "ud800"),
         ({"metric": "wer", "tokenize": "13a"}, 422, "invalid-configuration", "bleu"),
     ],
 )

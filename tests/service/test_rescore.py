@@ -204,6 +204,9 @@ BAD_LISTS = {
     "unknown field of the list": ('{"id": "x", "hyps": [], "hypotheses": [{"text": "a", "features": {"ac": 1}}]}', "invalid-format", "/hyps"),
     "id missing": ('{"hypotheses": [{"text": "a", "features": {"ac": 1}}]}', "invalid-format", "/id"),
     "id empty": ('{"id": "", "hypotheses": [{"text": "a", "features": {"ac": 1}}]}', "invalid-format", "/id"),
+    "NaN of a surrogate": ('{"id": "x", "hypotheses": [{"text": "a", "features": {"\\ud800": NaN}}]}', "non-finite-feature", None),
+    "ragged with a surrogate": ('{"id": "x", "hypotheses": [{"text": "a", "features": {"\\ud800": 1}}, {"text": "b", "features": {}}]}', "invalid-feature", None),
+    "unknown surrogate": ('{"id": "x", "\\ud800": 1, "hypotheses": [{"text": "a", "features": {"ac": 1}}]}', "invalid-format", "/\\ud800"),
     "id a surrogate": ('{"id": "\\ud800", "hypotheses": [{"text": "a", "features": {"ac": 1}}]}', "invalid-format", "/id"),
     "not an object": ("[]", "invalid-format", ""),
     "null": ("null", "invalid-format", ""),
@@ -255,6 +258,8 @@ BAD_ENVELOPES = {
     "no features": (b'{"lists": [1], "weights": {"features": {}}}', 422, "invalid-request", "/weights/features"),
     "NaN weight": (b'{"lists": [1], "weights": {"features": {"a": NaN}}}', 422, "non-finite-feature", "/weights/features/a"),
     "text weight": (b'{"lists": [1], "weights": {"features": {"a": "1"}}}', 422, "invalid-request", "/weights/features/a"),
+    "weight of a surrogate": (b'{"lists": [1], "weights": {"features": {"\\ud800": 1}}}', 400, "invalid-format", "/weights/features"),
+    "pipeline a surrogate": (b'{"lists": [1], "weights": {"features": {"a": 1}, "text": "\\ud800"}}', 422, "invalid-configuration", None),
     "unknown pipeline": (b'{"lists": [1], "weights": {"features": {"a": 1}, "text": "upper"}}', 422, "invalid-configuration", None),
     "top_k zero": (b'{"lists": [1], "options": {"top_k": 0}}', 422, "invalid-request", "/options/top_k"),
     "top_k a float": (b'{"lists": [1], "options": {"top_k": 1.5}}', 422, "invalid-request", "/options/top_k"),
@@ -393,11 +398,12 @@ WORDS = {
     "weights field": ('{"lists": [1], "weights": {"features": {"a": 1}, "x~/": 1}}', "/weights/x~0~1", "unknown field", "one of features, text", "'x~/'"),
     "a feature called int": ('{"lists": [1], "weights": {"features": {"int": "1"}}}', "/weights/features/int", "wrong type", "a finite number or an array of them", "'1'"),
     "top_k": ('{"lists": [1], "options": {"top_k": 0}}', "/options/top_k", "number out of range", "at least 1", "0"),
+    "top_k beyond": ('{"lists": [1], "options": {"top_k": 99999999999999999999}}', "/options/top_k", "number out of range", "at most 2147483647", "99999999999999999999"),
     "contributions": ('{"lists": [1], "options": {"contributions": 1}}', "/options/contributions", "wrong type", "true or false", "1"),
     "deadline": ('{"lists": [1], "options": {"deadline_seconds": "1"}}', "/options/deadline_seconds", "wrong type", "a number", "'1'"),
     "unknown field": ('{"lists": [1], "model": 1}', "/model", "unknown field", "one of models, weights, options, lists", "'model'"),
     "a key of 300,000 characters": ('{"lists": [1], "' + "x" * 300_000 + '": 1}', "", "unknown field", "one of models, weights, options, lists", f"'{'x' * 80}… (300000 characters)"),
-    "a surrogate for a key": ('{"lists": [1], "\\ud800": 1}', "", "unknown field", "one of models, weights, options, lists", "'\\ud800'"),
+    "a surrogate for a key": ('{"lists": [1], "\\ud800": 1}', "/\\ud800", "unknown field", "one of models, weights, options, lists", "'\\ud800'"),
     "a surrogate for a weight": ('{"lists": [1], "weights": {"features": {"\\ud800": "x"}}}', "/weights/features", "wrong type", "a finite number or an array of them", "'x'"),
 }  # fmt: skip
 
@@ -504,11 +510,12 @@ def test_moses_in_json_out(client: TestClient) -> None:
         (MOSES, "?model=small", 422, "'model'"),
         (MOSES, "?weights=a&weights=b", 422, "twice"),
         (MOSES, "?top_k=many", 422, "many"),
+        (MOSES, "?top_k=99999999999999999999", 422, "at most 2147483647"),
         (MOSES, "?unknown_feature=drop", 422, "'drop'"),
         ("0 ||| " + "a " * 1_000_000 + "||| LM0= 1 ||| 2\n", "", 413, "too long"),
         ("x" * 10_000_000, "", 400, "body:1"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_bad_moses_bodies(client: TestClient, body: str | bytes, query: str, status: int, words: str) -> None:
     answer = client.post(f"/rescore{query}", content=body, headers=TEXT)

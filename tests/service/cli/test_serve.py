@@ -106,6 +106,18 @@ def test_draining_says_so_and_goes_on_serving(start: Start) -> None:
     assert process.wait(120) in (0, -signal.SIGTERM)
 
 
+def test_a_caller_who_leaves_in_mid_body_leaves_no_traceback(start: Start) -> None:
+    process, url = start("--port", "0")
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(b"POST /rescore HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert said.count("the caller left before the answer: POST /rescore") == 1
+    assert "Traceback" not in said
+
+
 def test_a_taken_port_is_an_error_in_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
