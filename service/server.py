@@ -59,7 +59,7 @@ def run(settings: Settings) -> None:
 
     Raises ConfigError where it cannot listen, NotFoundError and ModelFileError for a model to preload.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _log_with_times_and_tracebacks()
     # Bound here, not by uvicorn: a port that is taken is an error like any other, and port 0 can be told.
     listener = listen(settings.host, settings.port)
     app = create_app(settings)
@@ -69,6 +69,14 @@ def run(settings: Settings) -> None:
         server.run(sockets=[listener])
     if app.state.service.readiness.failure is not None:
         raise app.state.service.readiness.failure
+
+
+def _log_with_times_and_tracebacks() -> None:
+    """A server's log, in the place of the short notices that commands give of what is wrong with files."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for room in ("nbest", "rescoring", "models"):
+        logging.getLogger(room).handlers.clear()
+        logging.getLogger(room).propagate = True
 
 
 @contextmanager

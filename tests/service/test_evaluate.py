@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -60,6 +61,6 @@ def test_options_of_bleu(client: TestClient) -> None:
 )
 def test_bad_requests(client: TestClient, changes: Any, status: int, kind: str, words: str) -> None:
     body = {"metric": "bleu", "hypotheses": HYPOTHESES, "references": REFERENCES, **changes}
-    answer = client.post("/v1/evaluate", json=body)
+    answer = client.post("/v1/evaluate", content=json.dumps(body))
     assert (answer.status_code, answer.json()["type"]) == (status, kind), answer.text
     assert words in answer.text

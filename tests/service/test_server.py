@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -24,3 +26,21 @@ def test_a_model_that_cannot_be_preloaded_ends_the_process_with_its_error(
         server.run(world.settings(port=0))
     assert seen == [1_000, 1_000]  # the collector was calm while it served
     assert gc.get_threshold() == before
+
+
+def test_the_log_of_a_server_has_tracebacks(capfd: pytest.CaptureFixture[str]) -> None:
+    program = """
+import logging
+from service import server
+from service.cli.loading import show_notices
+show_notices()
+server._log_with_times_and_tracebacks()
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("nbest.service").exception("scoring failed")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    said = capfd.readouterr().err
+    assert said.count("scoring failed") == 1
+    assert "ERROR nbest.service scoring failed\nTraceback" in said
