@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from nbest.errors import LimitError
 from rescoring.evaluation import evaluate as run
+from rescoring.formats.references import check_words
 from rescoring.metrics import get_metric
 from service.json_body import parse_json
 from service.openapi import documented
@@ -47,6 +48,7 @@ def _answer(service: Service, body: bytes, identity: str) -> EvaluateResponse:
     for position, several in enumerate(references):
         for text in several:
             check_text(text, f"/references/{position}", service.settings.max_text_bytes)
+    check_words([text for several in references for text in several], "/references")
     metric = get_metric(asked.metric, asked.tokenize, asked.lowercase)
     result = run(asked.hypotheses, references, metric)
     return EvaluateResponse(

@@ -50,6 +50,7 @@ def test_options_of_bleu(client: TestClient) -> None:
         ({"metric": "ter"}, 422, "invalid-request", "'bleu' or 'wer'"),
         ({"references": ["a"]}, 422, "reference-mismatch", "1"),
         ({"references": []}, 422, "invalid-request", "/references"),
+        ({"references": ["", " ", ""]}, 422, "reference-mismatch", "no word in the references"),
         ({"references": ["a", [], "c"]}, 422, "invalid-request", "/references/1"),
         ({"references": ["a", 7, "c"]}, 422, "invalid-request", "/references/1"),
         ({"hypotheses": []}, 422, "invalid-request", "/hypotheses"),
