@@ -39,9 +39,13 @@ def principal_directions(weight: Tensor, rank: int) -> Tensor:
 def factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """(out, r) and (r, in), float64: the truncated SVD, the singular values shared evenly between both."""
     directions = principal_directions(weight, rank)
-    left = weight.detach().double() @ directions.t()  # (out, r): U S
+    return balanced(weight.detach().double() @ directions.t(), directions)
+
+
+def balanced(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The same product of U S (out, r) and orthonormal rows (r, in), with the root of S on either side."""
     roots = left.norm(dim=0).sqrt()
-    return left / roots.clamp_min(torch.finfo(torch.float64).tiny), roots[:, None] * directions
+    return left / roots.clamp_min(torch.finfo(roots.dtype).tiny), roots[:, None] * right
 
 
 class LowRankSpec(MatrixSpec):

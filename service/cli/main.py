@@ -23,6 +23,7 @@ EXIT_FAULT, EXIT_INPUT, EXIT_BUSY, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 75, 130, 
 # Name -> its line in the help. The module service.cli.NAME holds a command of the same name.
 COMMANDS = {
     "train": "Train a language model.",
+    "compress": "Make a trained model smaller.",
     "prepare": "Make training text of raw English.",
     "info": "What is in a model: parameters and bytes part by part.",
     "models": "List the models that ship with nbest.",

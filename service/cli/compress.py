@@ -1,0 +1,157 @@
+"""nbest compress: a trained model in, a smaller one out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nbest.errors import ConfigError
+from nbest.files import check_output_directory
+from service.cli import options
+from service.cli.train import CardText
+
+if TYPE_CHECKING:
+    from models.info import Part
+    from models.language_model import LanguageModel
+
+    Made = tuple[LanguageModel, dict[str, Any]]  # the new model, and what the card says was done
+
+Names = list[str] | None
+MOST_RANK = 1 << 31
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--out",
+    required=True,
+    callback=options.checked(check_output_directory),
+    type=CardText(),
+    metavar="DIR",
+    help="Where the new model goes.",
+)
+@click.option("--int8", is_flag=True, help="One byte a number: 256 equal intervals a matrix.")
+@click.option("--prune", type=float, metavar="SHARE", help="Share of numbers that become zero, such as 0.9.")
+@click.option(
+    "--one-threshold",
+    is_flag=True,
+    help="With --prune: the smallest numbers of all matrices together, not of each.",
+)
+@click.option(
+    "--low-rank", type=click.IntRange(1, MOST_RANK), metavar="R", help="Each matrix as two factors of rank R."
+)
+@click.option(
+    "--joint-low-rank",
+    type=click.IntRange(1, MOST_RANK),
+    metavar="R",
+    help="Layers that put out R numbers: one factor for recurrence, next layer and output.",
+)
+@click.option(
+    "--only",
+    metavar="NAME,NAME",
+    callback=lambda _context, _option, value: value.split(",") if value else None,
+    help="Only these matrices, by their part in `nbest info`, or embedding, gates, linear, projection, "
+    "output; with --joint-low-rank, gates,output leaves the embedding as it is.",
+)
+def compress(
+    model: str,
+    out: str,
+    int8: bool,
+    prune: float | None,
+    one_threshold: bool,
+    low_rank: int | None,
+    joint_low_rank: int | None,
+    only: list[str] | None,
+) -> None:
+    """Make a smaller model of MODEL (a directory, or a shipped model's name).
+
+    Without --only, every dense matrix. What was done to which model goes into the card; measure the new model
+    with `nbest score`, or train a pruned one further with `nbest train --init`.
+    """
+    from models import catalog, checkpoint, compression
+    from models.info import parts_of_model
+
+    method = _one_of(
+        {"--int8": int8, "--prune": prune, "--low-rank": low_rank, "--joint-low-rank": joint_low_rank}
+    )
+    if one_threshold and method != "--prune":
+        raise ConfigError("--one-threshold goes with --prune", got=method)
+    source = checkpoint.load(catalog.resolve(model))
+    if prune is not None:
+        new, done = _pruned(source.model, prune, only, one_threshold)
+    elif joint_low_rank is not None:
+        new, done = _joint(source.model, joint_low_rank, only)
+    else:
+        new, done = _by_kind(source.model, low_rank, only)
+    before, after = parts_of_model(source.model), parts_of_model(new)
+    done["stored_bytes"] = {"before": _stored(before), "after": _stored(after)}
+    card = compression.derived_card(source, Path(out).name, {"method": method.removeprefix("--"), **done})
+    checkpoint.save(out, new, source.vocabulary, card)
+    click.echo("\n".join(_report(before, after)), err=True)
+    click.echo(f"{out}: {_stored(before):,} bytes of numbers before, {_stored(after):,} after", err=True)
+
+
+def _one_of(given: dict[str, object]) -> str:
+    """The option that is there."""
+    chosen = [name for name, value in given.items() if value is not None and value is not False]
+    if len(chosen) != 1:
+        raise ConfigError(
+            "how to compress", expected=f"one of {', '.join(given)}", got=", ".join(chosen) or "none of them"
+        )
+    return chosen[0]
+
+
+def _pruned(model: "LanguageModel", share: float, only: Names, one_threshold: bool) -> "Made":
+    from models.compression import compress, pruning_plan
+
+    plan = pruning_plan(model, share, only, one_threshold=one_threshold)
+    return compress(model, plan), {"share": share, "one_threshold": one_threshold, "matrices": list(plan)}
+
+
+def _by_kind(model: "LanguageModel", rank: int | None, only: Names) -> "Made":
+    from models.compression import compress, plan_for
+    from models.matrices.low_rank import LowRankSpec
+    from models.matrices.quantized import QuantizedSpec
+
+    plan = plan_for(model.config, QuantizedSpec() if rank is None else LowRankSpec(rank=rank), only)
+    return compress(model, plan), {"matrices": list(plan)} | ({} if rank is None else {"rank": rank})
+
+
+def _joint(model: "LanguageModel", rank: int, only: Names) -> "Made":
+    from models.compression import joint_low_rank
+
+    if only is not None and sorted(only) != ["gates", "output"]:
+        raise ConfigError(
+            "a joint SVD takes all layers and the output",
+            where="--only",
+            expected="gates,output, or nothing",
+            got=",".join(only),
+        )
+    return joint_low_rank(model, rank, embedding=only is None), {"rank": rank, "embedding": only is None}
+
+
+def _stored(parts: "tuple[Part, ...]") -> int:
+    """What the parts take on disk, each ending at a whole byte."""
+    return sum(-int(-part.paper_bytes // 1) - int(-part.extra_bytes // 1) for part in parts)
+
+
+def _report(before: "tuple[Part, ...]", after: "tuple[Part, ...]") -> list[str]:
+    """A line a matrix: what it was, what it is."""
+    old = {part.name: part for part in before}
+    lines = []
+    for part in after:
+        was = old.get(part.name)
+        if was is None:
+            lines.append(f"{part.name}: new, {part.kind} {_shape(part)}, {_stored((part,)):,} bytes")
+        elif (was.kind, was.shape) != (part.kind, part.shape):
+            lines.append(
+                f"{part.name}: {was.kind} {_shape(was)}, {_stored((was,)):,} bytes -> "
+                f"{part.kind} {_shape(part)}, {_stored((part,)):,} bytes"
+            )
+        else:
+            lines.append(f"{part.name}: as it was, {part.kind} {_shape(part)}")
+    return lines
+
+
+def _shape(part: "Part") -> str:
+    return " x ".join(map(str, part.shape))

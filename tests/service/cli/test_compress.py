@@ -1,0 +1,137 @@
+"""nbest compress: a model that works, a card that says where it comes from, mistakes that are named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import checkpoint
+from models.architectures import architecture
+from models.language_model import LanguageModel
+from models.vocabulary import SPECIAL, Vocabulary
+
+
+@pytest.fixture
+def dense(tmp_path: Path) -> Path:
+    """A dense model of a few kilobytes."""
+    vocabulary = Vocabulary((*SPECIAL, "a", "man", "horse", "is", "riding", "writing"), unseen_types=7)
+    torch.manual_seed(1)
+    model = LanguageModel(architecture("lstm", len(vocabulary), 16, 1))
+    card = checkpoint.ModelCard(name="dense", licence="CC0-1.0", perplexity={"valid": 21.5})
+    checkpoint.save(tmp_path / "dense", model, vocabulary, card)
+    return tmp_path / "dense"
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((path / checkpoint.CONFIG).read_text())
+    return config
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "kinds"),
+    [
+        (["--int8"], "int8", {"quantized"}),
+        (["--prune", 0.75], "prune", {"pruned"}),
+        (["--prune", 0.75, "--one-threshold"], "prune", {"pruned"}),
+        (["--low-rank", 4], "low-rank", {"low_rank"}),
+        (["--joint-low-rank", 4], "joint-low-rank", {"dense"}),
+    ],
+)
+def test_a_smaller_model_that_scores(
+    run: Any, dense: Path, tmp_path: Path, options: list[object], method: str, kinds: set[str]
+) -> None:
+    out = tmp_path / "smaller"
+    result = run("compress", dense, "--out", out, *options)
+    assert (result.exit_code, result.stdout) == (0, ""), result.output
+    made = checkpoint.load(out)
+    assert {slot.spec.kind for slot in made.model.config.slots()} == kinds
+    (entry,) = made.card.training["compression"]
+    source = checkpoint.load(dense)
+    assert entry["method"] == method
+    assert (entry["source"], entry["source_digest"]) == ("dense", source.digest)
+    assert entry["source_perplexity"] == {"valid": 21.5}
+    assert (made.card.name, made.card.licence, made.card.perplexity) == ("smaller", "CC0-1.0", {})
+    before, after = entry["stored_bytes"]["before"], entry["stored_bytes"]["after"]
+    assert after < before
+    last = result.stderr.strip().split("\n")[-1]
+    assert last == f"{out}: {before:,} bytes of numbers before, {after:,} after"
+    document = json.loads(run("info", out, "--json").stdout)
+    assert sum(part["paper_bytes"] + part["extra_bytes"] for part in document["parts"]) == pytest.approx(
+        after, abs=4
+    )
+    assert run("score", "--lm", out, given="a man is riding\n").exit_code == 0
+
+
+def test_the_report_names_every_matrix(run: Any, dense: Path, tmp_path: Path) -> None:
+    lines = run("compress", dense, "--out", tmp_path / "q", "--int8", "--only", "gates,output").stderr.split(
+        "\n"
+    )
+    assert lines[:5] == [
+        "embedding: as it was, dense 9 x 16",
+        "layer0.recurrent: dense 64 x 16, 4,096 bytes -> quantized 64 x 16, 1,032 bytes",
+        "layer0.input: dense 64 x 16, 4,096 bytes -> quantized 64 x 16, 1,032 bytes",
+        "output: dense 9 x 16, 576 bytes -> quantized 9 x 16, 152 bytes",
+        "layer0.bias: as it was, float32 64",
+    ]
+    joint = run(
+        "compress", dense, "--out", tmp_path / "j", "--joint-low-rank", 3, "--only", "output,gates"
+    ).stderr
+    assert "embedding: as it was, dense 9 x 16" in joint
+    assert "layer0.projection: new, dense 3 x 16, 192 bytes" in joint
+    assert "output: dense 9 x 16, 576 bytes -> dense 9 x 3, 108 bytes" in joint
+
+
+def test_one_after_the_other(run: Any, dense: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run("compress", dense, "--out", first, "--joint-low-rank", 4).exit_code == 0
+    assert run("compress", first, "--out", second, "--int8").exit_code == 0
+    steps = checkpoint.load(second).card.training["compression"]
+    assert [step["method"] for step in steps] == ["joint-low-rank", "int8"]
+    assert steps[1]["source_digest"] == checkpoint.load(first).digest
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            [],
+            "how to compress; expected one of --int8, --prune, --low-rank, --joint-low-rank; got none",
+        ),
+        (["--int8", "--low-rank", 4], "--joint-low-rank; got --int8, --low-rank"),
+        (["--int8", "--one-threshold"], "--one-threshold goes with --prune; got --int8"),
+        (["--prune", 1], "share to prune out of range; expected above 0, below 1; got 1.0"),
+        (["--prune", 0], "share to prune out of range; expected above 0, below 1; got 0.0"),
+        (["--prune", "nan"], "share to prune out of range; expected above 0, below 1; got nan"),
+        (
+            ["--low-rank", 17],
+            "layer0.recurrent: low rank: more than the matrix can have; expected at most 16; got 17",
+        ),
+        (["--low-rank", 10**30], "--low-rank"),
+        (["--joint-low-rank", 17], "rank out of range; expected from 1 to 16; got 17"),
+        (["--joint-low-rank", 4, "--only", "gates"], "--only: a joint SVD takes all layers and the output"),
+        (["--int8", "--only", "softmax"], "no such matrix; expected one of embedding, layer0.recurrent,"),
+        (["--int8", "--only", "gates,gates"], "a matrix is named twice; got gates, gates"),
+    ],
+)
+def test_mistakes_are_named_and_nothing_is_written(
+    run: Any, dense: Path, tmp_path: Path, options: list[object], words: str
+) -> None:
+    result = run("compress", dense, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_dense_matrices(run: Any, tiny: Path, tmp_path: Path) -> None:
+    result = run("compress", tiny, "--out", tmp_path / "out", "--int8")
+    assert result.exit_code == 2
+    assert "no matrix of the model can become quantized; expected dense; got binary" in result.stderr
+
+
+def test_a_model_is_not_overwritten(run: Any, dense: Path) -> None:
+    result = run("compress", dense, "--out", dense, "--int8")
+    assert result.exit_code == 2
+    assert "is a directory in use" in result.stderr
+    assert {slot.spec.kind for slot in checkpoint.load(dense).model.config.slots()} == {"dense"}
