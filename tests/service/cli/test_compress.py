@@ -105,8 +105,8 @@ def test_one_after_the_other(run: Any, dense: Path, tmp_path: Path) -> None:
         (["--prune", 0], "share to prune out of range; expected above 0, below 1; got 0.0"),
         (["--prune", "nan"], "share to prune out of range; expected above 0, below 1; got nan"),
         (
-            ["--low-rank", 17],
-            "layer0.recurrent: low rank: more than the matrix can have; expected at most 16; got 17",
+            ["--low-rank", 10],
+            "embedding: low rank: more than the matrix can have; expected at most 9; got 10",
         ),
         (["--low-rank", 10**30], "--low-rank"),
         (["--joint-low-rank", 17], "rank out of range; expected from 1 to 16; got 17"),
