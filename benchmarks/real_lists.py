@@ -60,9 +60,9 @@ class Remembered:
     """A scorer whose numbers are kept in a file, by model and texts."""
 
     def __init__(self, name: str, cache: Path) -> None:
-        from models.catalog import open_scorer, resolve
+        from service.cli.loading import open_scorer
 
-        self.path = resolve(name)
+        self.asked = name
         self._scorer = open_scorer(name)
         self._cache = cache
         self.seconds = 0.0
@@ -177,9 +177,12 @@ def run_row(
 
 def model_facts(scorer: Remembered) -> dict[str, Any]:
     """Bytes and perplexity of a model, from its files."""
-    from models import checkpoint, info
+    from models import catalog, checkpoint, info
 
-    described = info.describe(checkpoint.load(scorer.path))
+    if scorer.asked.startswith("kenlm:"):
+        size = Path(scorer.asked.partition(":")[2]).stat().st_size
+        return {"system": "n-gram", "weights_bytes": size, "paper_bytes": size, "perplexity": {}}
+    described = info.describe(checkpoint.load(catalog.resolve(scorer.asked)))
     return {
         "system": described.config.system,
         "weights_bytes": described.weights_bytes,
@@ -231,9 +234,10 @@ def run_task(task: Task, arguments: argparse.Namespace) -> None:
     counts = task.metric.counts(task.dev.lists.texts, task.dev.lists.segments, task.dev.references)
     wanted: list[tuple[str, list[str], list[str]]] = [("re-tuned", [], [])]
     wanted += [(f"re-tuned + {extra}", [], [extra]) for extra in task.extra]
-    wanted += [(f"+ {Path(lm).name}", [lm], []) for lm in arguments.lm]
+    names = {lm: Path(lm).stem if ":" in lm else Path(lm).name for lm in arguments.lm}
+    wanted += [(f"+ {name}", [lm], []) for lm, name in names.items()]
     for extra in task.extra:
-        wanted += [(f"+ {extra} + {Path(lm).name}", [lm], [extra]) for lm in arguments.lm]
+        wanted += [(f"+ {extra} + {name}", [lm], [extra]) for lm, name in names.items()]
     for label, lms, extras in wanted:
         if label in rows:
             continue

@@ -46,7 +46,11 @@ def table(rows: dict[str, Any], larger_is_better: bool) -> str:
         tunings = row["tunings"]
         model = row.get("model")
         size = f"{model['weights_bytes']:,}" if model else ""
-        perplexity = f"{model['perplexity']['validation, sentence state']:.1f}" if model else ""
+        perplexity = (
+            f"{model['perplexity']['validation, sentence state']:.1f}"
+            if model and model["perplexity"]
+            else ""
+        )
         gain = ""
         for base, p_value in row.get("p_value_against", {}).items():
             means = [

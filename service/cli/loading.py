@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 def open_scorers(names: Sequence[str]) -> "list[TokenScorer]":
     """A scorer for each --lm; raises NotFoundError, ModelFileError, or ConfigError for one named twice."""
-    if not names:
-        return []
-    from models import catalog
-
-    scorers: list[TokenScorer] = [catalog.open_scorer(name) for name in names]
+    scorers = [open_scorer(name) for name in names]
     seen = [scorer.name for scorer in scorers]
     for name in seen:
         if seen.count(name) > 1:
@@ -30,6 +26,19 @@ def open_scorers(names: Sequence[str]) -> "list[TokenScorer]":
                 got=repr(name),
             )
     return scorers
+
+
+def open_scorer(name: str) -> "TokenScorer":
+    """The scorer of one --lm: KIND:PATH where a scorer of that kind is installed, else a model of ours."""
+    from importlib.metadata import entry_points
+
+    kind, colon, path = name.partition(":")
+    for point in entry_points(group="nbest.scorers", name=kind) if colon else ():
+        opened: TokenScorer = point.load()(path)
+        return opened
+    from models import catalog
+
+    return catalog.open_scorer(name)
 
 
 def read_lists(path: str, list_format: str | None, features: Sequence[str] | None = None) -> "NbestLists":

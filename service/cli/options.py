@@ -17,7 +17,7 @@ lm = click.option(
     "lms",
     multiple=True,
     metavar="MODEL",
-    help="Language model: a directory, or the name of one that ships with nbest. May repeat.",
+    help="Language model: a directory, the name of one that ships with nbest, or kenlm:FILE. May repeat.",
 )
 list_format = click.option(
     "--format",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli import options
-from service.cli.loading import open_scorers
+from service.cli.loading import open_scorer
 
 if TYPE_CHECKING:
     from service.registry import TokenScorer
@@ -17,7 +17,9 @@ _BLOCK = 4096  # sentences scored at once
 
 @click.command()
 @click.argument("sentences", default="-")
-@click.option("--lm", required=True, metavar="MODEL", help="A directory, or a shipped model's name.")
+@click.option(
+    "--lm", required=True, metavar="MODEL", help="A directory, a shipped model's name, or kenlm:FILE."
+)
 @click.option("--text/--no-text", "with_text", default=False, help="Also print the sentence.")
 @click.option("--tokens", is_flag=True, help="One line per token instead: sentence, token, log-prob, OOV.")
 @click.option("--lower", is_flag=True, help="Lower-case the sentences first.")
@@ -30,7 +32,7 @@ def score(sentences: str, lm: str, with_text: bool, tokens: bool, lower: bool, o
     """
     from nbest.files import write_whole
 
-    (scorer,) = open_scorers([lm])
+    scorer = open_scorer(lm)
     sums = _Sums()
     with write_whole(out) as stream:
         for block in _blocks(sentences, lower):

@@ -113,8 +113,9 @@ def train(
     import torch
 
     from models.checkpoint import ModelCard
+    from models.training.ingredients import Texts
     from models.training.recipe import make_recipe, read_recipe
-    from models.training.trainer import Texts, Trainer
+    from models.training.trainer import Trainer
     from nbest.errors import ConfigError
     from nbest.files import check_rereadable
 
