@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from models.matrices.assignment import bits_per_code, pack_codes, unpack_codes
 from models.matrices.base import (
-    Count,
     Counts,
     Matrix,
     MatrixSpec,
@@ -31,6 +30,8 @@ from models.matrices.base import (
     take,
 )
 from nbest.errors import ConfigError, ModelFileError
+
+MOST_BINS = 1024  # solving takes time that grows with their square: two seconds here
 
 
 @lru_cache
@@ -100,8 +101,8 @@ class FrequencySpec(MatrixSpec):
     )
     kind: Literal["frequency"] = "frequency"
     density: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-    bins: Count = 10
-    widths: Counts | None = None
+    bins: Annotated[int, Field(ge=1, le=MOST_BINS)] = 10
+    widths: Annotated[Counts, Field(max_length=MOST_BINS)] | None = None
     order: Literal["up", "none", "down"] = "up"
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
     scale: Positive = 0.05

@@ -7,13 +7,16 @@ Networks Compression for Language Modeling", and Novikov et al., "Tensorizing Ne
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from models.matrices.base import Count, Counts, Matrix, MatrixSpec, Place, Positive, Prepared, Size, take
 from nbest.errors import ConfigError
+
+MOST_CORES = 16
 
 
 def near_equal_factors(number: int, count: int) -> tuple[int, ...]:
@@ -48,7 +51,7 @@ class TensorTrainSpec(MatrixSpec):
     kind: Literal["tensor_train"] = "tensor_train"
     rank: Counts
     blocks: Count = 1
-    cores: Count = 3
+    cores: Annotated[int, Field(ge=1, le=MOST_CORES)] = 3
     out_modes: Counts | None = None
     in_modes: Counts | None = None
     scale: Positive = 0.05
@@ -72,10 +75,14 @@ class TensorTrainSpec(MatrixSpec):
         return [(self.blocks, *one) for one in ends]
 
     def _modes(self, rows: int, columns: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        given = self.out_modes or self.in_modes
-        cores = len(given) if given else self.cores
-        n = self.out_modes or near_equal_factors(rows, cores)
-        m = self.in_modes or near_equal_factors(columns, cores)[::-1]
+        given = self.out_modes if self.out_modes is not None else self.in_modes
+        cores = self.cores if given is None else len(given)
+        if not 1 <= cores <= MOST_CORES:
+            raise ConfigError(
+                "tensor train: number of modes", expected=f"from 1 to {MOST_CORES}", got=str(cores)
+            )
+        n = near_equal_factors(rows, cores) if self.out_modes is None else self.out_modes
+        m = near_equal_factors(columns, cores)[::-1] if self.in_modes is None else self.in_modes
         for name, modes, size in (("out_modes", n, rows), ("in_modes", m, columns)):
             if math.prod(modes) != size or len(modes) != cores:
                 raise ConfigError(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from models.matrices.frequency import FrequencySpec, Segment, words_of_bins
 from models.vocabulary import SPECIAL, build_vocabulary
@@ -134,6 +135,12 @@ def test_what_does_not_fit(spec: FrequencySpec, message: str) -> None:
     for refuse in (spec.build, lambda *shape: spec.check("output", *shape)):
         with pytest.raises(ConfigError, match=message):
             refuse(30, 10)
+
+
+def test_more_bins_than_are_solved_for() -> None:
+    for values in ({"bins": 1025}, {"widths": [1] * 1025}):
+        with pytest.raises(ValidationError, match="1024"):
+            FrequencySpec.model_validate({"density": 0.5} | values)
 
 
 def test_what_cannot_be_read() -> None:

@@ -182,7 +182,7 @@ def test_binarize_is_minus_at_zero_and_passes_the_gradient() -> None:
     weight = torch.tensor([0.3, 0.0, -0.0, -2.0], requires_grad=True)
     result = binarize(weight, 0.5)
     assert result.tolist() == [0.5, -0.5, -0.5, -0.5]
-    (result * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    (result * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert weight.grad.tolist() == [1.0, 2.0, 3.0, 4.0]
 

@@ -135,6 +135,8 @@ def test_golden_numbers() -> None:
             TensorTrainSpec(rank=(2,), out_modes=(4, 6), in_modes=(5, 2, 3)),
             r"in_modes do not fit; expected 2 numbers whose product is 30; got \[5, 2, 3\]",
         ),
+        (TensorTrainSpec(rank=(2,), out_modes=()), "number of modes; expected from 1 to 16; got 0"),
+        (TensorTrainSpec(rank=(2,), in_modes=(1,) * 17), "number of modes; expected from 1 to 16; got 17"),
         (TensorTrainSpec(rank=(2, 2), cores=2), r"rank does not fit; expected 1 or 1 numbers; got \[2, 2\]"),
         (
             TensorTrainSpec(rank=(9,), out_modes=(2, 12), in_modes=(2, 15)),
