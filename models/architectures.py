@@ -8,7 +8,10 @@ from pydantic import ValidationError
 from models.config import LanguageModelConfig
 from models.matrices.binary import BinarySpec
 from models.matrices.dense import DenseSpec
+from models.matrices.frequency import FrequencySpec
+from models.matrices.low_rank import LowRankSpec
 from models.matrices.slim import SlimSpec
+from models.matrices.tensor_train import TensorTrainSpec
 from nbest.errors import ConfigError
 
 
@@ -173,10 +176,13 @@ def sparse(
     segments: int = 3,
     dense_hidden_size: int | None = None,
     input_shares: Sequence[float] | None = None,
+    embedding_density: float | None = None,
     tied: bool = True,
     **options: Any,
 ) -> LanguageModelConfig:
-    """Layers of parallel cells, each over a window of the input; embedding and output tied and dense.
+    """Layers of parallel cells, each over a window of the input; embedding and output tied.
+
+    embedding_density   the share of numbers that are there, fewer for rarer words (Section 4.1); else dense
 
     dense_hidden_size   gamma of each layer is chosen so that the layer has the parameters of a dense one of
                         this size (Section 3.2 of "Predefined Sparseness in Recurrent Sequence Models"), as
@@ -184,13 +190,14 @@ def sparse(
     input_shares        gamma of each layer, where it is given
     """
     e = embedding_size or hidden_size
+    words = DenseSpec() if embedding_density is None else FrequencySpec(density=embedding_density)
     shape = _common("sparse", vocabulary_size, hidden_size, layers, e) | {
         "tied": tied,
         "last_hidden_size": e if tied else None,
         "segments": segments,
-        "embedding": DenseSpec(),
+        "embedding": words,
         "gates": DenseSpec(),
-        "output": DenseSpec(),
+        "output": words,
     }
     if input_shares is None and dense_hidden_size is not None:
         input_shares = _equal_parameters(shape, dense_hidden_size)
@@ -229,6 +236,32 @@ def low_rank(
     )
 
 
+def projected(
+    vocabulary_size: int, hidden_size: int, layers: int, *, rank: int = 64, **options: Any
+) -> LanguageModelConfig:
+    """Embedding and output of rank r: the baseline PM of the slim paper."""
+    return LanguageModelConfig(
+        **_common("projected", vocabulary_size, hidden_size, layers),
+        embedding=LowRankSpec(rank=rank),
+        gates=DenseSpec(),
+        output=LowRankSpec(rank=rank),
+        **options,
+    )
+
+
+def tensor_train(
+    vocabulary_size: int, hidden_size: int, layers: int, *, rank: int = 8, cores: int = 4, **options: Any
+) -> LanguageModelConfig:
+    """A tensor train for each gate matrix (Eq. 15 of Grachev, Ignatov and Savchenko); the rest dense."""
+    return LanguageModelConfig(
+        **_common("tensor-train", vocabulary_size, hidden_size, layers),
+        embedding=DenseSpec(),
+        gates=TensorTrainSpec(rank=(rank,), cores=cores, blocks=4),
+        output=DenseSpec(),
+        **options,
+    )
+
+
 SYSTEMS: dict[str, Callable[..., LanguageModelConfig]] = {
     "lstm": lstm,
     "belm": belm,
@@ -237,6 +270,8 @@ SYSTEMS: dict[str, Callable[..., LanguageModelConfig]] = {
     "hashnet": hashnet,
     "sparse": sparse,
     "low-rank": low_rank,
+    "projected": projected,
+    "tensor-train": tensor_train,
 }
 
 

@@ -4,11 +4,14 @@ Source of all but the plain places: Merity, Keskar and Socher, "Regularizing and
 Models" (AWD-LSTM), Sections 2 and 4.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_LEVELS = 1 << 16  # rates are rounded to 1/65,536: four decisions from one random number of 64 bits
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,30 @@ class Dropout:
         """x (T, B, I) with a share of its numbers at zero, the others larger."""
         if not rate:
             return x
-        if not self.variational:
-            return functional.dropout(x, rate)
-        return x * functional.dropout(torch.ones_like(x[:1]), rate)  # (1, B, I), the same for every step
+        shape = (1, *x.shape[1:]) if self.variational else x.shape  # the same for every step, or not
+        return x * random_mask(shape, rate, x.device)
 
     def drop_words(self, x: Tensor, ids: Tensor, vocabulary_size: int) -> Tensor:
         """x (T, B, I), the embedding of ids (T, B), with some words at zero everywhere."""
         if not self.words:
             return x
-        kept = functional.dropout(torch.ones(vocabulary_size, device=x.device), self.words)
+        kept = random_mask((vocabulary_size,), self.words, x.device)
         return x * kept[ids][..., None]
+
+
+def random_mask(shape: Sequence[int], rate: float, device: torch.device) -> Tensor:
+    """Zeros with probability `rate`, else 1/(1 - rate), so that the mean is one.
+
+    On a CPU torch's own dropout draws one random number a decision and takes nine times as long (30 ms
+    against 3.8 ms for 35 x 64 x 500 on one thread).
+    """
+    if device.type != "cpu":
+        return functional.dropout(torch.ones(tuple(shape), device=device), rate)
+    level = min(_LEVELS - 1, round(rate * _LEVELS))
+    mask = torch.empty(tuple(shape))
+    draws = torch.empty((mask.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
+    kept = draws.view(torch.int16)[: mask.numel()] >= level - _LEVELS // 2
+    return mask.copy_(kept.view(mask.shape)).mul_(1 / (1 - level / _LEVELS))
 
 
 NO_DROPOUT = Dropout()

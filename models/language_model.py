@@ -141,6 +141,13 @@ class LanguageModel(nn.Module):
         model.set_vectors(dict(self.vectors()))
         return model.eval()
 
+    def trainable(self) -> "LanguageModel":
+        """A copy in training form, of a model in scoring form; raises ConfigError where a matrix has none."""
+        own = dict(self.slots())
+        model = LanguageModel(self.config, lambda slot: own[slot.name].trainable())
+        model.set_vectors(dict(self.vectors()))
+        return model
+
     def set_vectors(self, values: dict[str, Tensor] | dict[str, nn.Parameter]) -> None:
         """Copy in every gamma and bias by name."""
         with torch.no_grad():

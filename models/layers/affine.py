@@ -25,6 +25,10 @@ class Affine(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """(..., out) from inputs (..., in_i), one per matrix."""
         total: Tensor = sum(matrix(x) for matrix, x in zip(self.matrices, inputs, strict=True))
+        return self.shifted(total)
+
+    def shifted(self, total: Tensor) -> Tensor:
+        """exp(gamma) * total + b, for total (..., out), the sum of the products."""
         if self.gamma is not None:
             total = total * self.gamma.exp()
         for bias in (self.bias, self.second_bias):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.dropout import random_mask
 from models.layers.affine import Affine
 from models.matrices.base import Matrix
 from nbest.errors import ConfigError
@@ -94,12 +95,18 @@ class LSTMLayer(RecurrentLayer):
     def forward(
         self, x: Tensor, hidden: Tensor, cell: Tensor, weight_drop: float = 0.0
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """T steps; torch's fused loop where every matrix can be had as a weight, else `step` T times."""
+        """T steps: by torch's fused loop where every matrix can be had as a weight.
+
+        Else one by one; the products with the inputs are then made for all steps at once.
+        """
         flat = self._weights(weight_drop)
         if flat is None:
+            recurrent, inputs = self.gates.matrices
+            from_inputs = inputs(x)  # (T, B, 4H)
             outputs = []
             for t in range(len(x)):
-                hidden, cell = self.step(x[t], hidden, cell)
+                gates = self.gates.shifted(recurrent(hidden) + from_inputs[t])
+                hidden, cell = self._after_gates(gates, cell)
                 outputs.append(hidden)
             return torch.stack(outputs), hidden, cell
         with warnings.catch_warnings():
@@ -117,9 +124,9 @@ class LSTMLayer(RecurrentLayer):
             if weight_drop:
                 raise ConfigError("weight drop needs matrices that training holds whole")
             return None
-        recurrent, inputs = weights
+        by_hidden, by_input = weights
         if weight_drop and self.training:
-            recurrent = nn.functional.dropout(recurrent, weight_drop)
+            by_hidden = by_hidden * random_mask(by_hidden.shape, weight_drop, by_hidden.device)
         bias, second = self.gates.biases_for_training()
-        flat = [inputs, recurrent, bias, second]
+        flat = [by_input, by_hidden, bias, second]
         return flat if projection is None else [*flat, projection]

@@ -28,7 +28,10 @@ SYSTEMS: dict[str, dict[str, object]] = {
     "slim input": {"output_ratio": 1.0},
     "hashnet": {},
     "sparse": {"segments": 3, "input_shares": (1.0, 0.5)},
+    "sparse density": {"segments": 2, "embedding_density": 0.4, "tied": True},
     "low-rank": {"rank": 6},
+    "projected": {"rank": 5},
+    "tensor-train": {"rank": 2, "cores": 2},
 }  # a system's name, with what is special about it, and its options
 
 

@@ -107,13 +107,6 @@ def _train(model: LanguageModel, steps: int) -> float:
         return float(_loss(model, ids))
 
 
-def _trainable(model: LanguageModel) -> LanguageModel:
-    own = dict(model.slots())
-    again = LanguageModel(model.config, lambda slot: own[slot.name].trainable())
-    again.set_vectors(dict(model.vectors()))
-    return again
-
-
 def _check_learns(config: LanguageModelConfig) -> LanguageModel:
     model = LanguageModel(config)
     with torch.no_grad():
@@ -134,9 +127,9 @@ def _check_compressed(slot: str, spec: MatrixSpec) -> LanguageModel:
     if spec.kind == "quantized":
         assert at_once == pytest.approx(before, rel=0.02)
         with pytest.raises(ConfigError, match="a quantized matrix cannot be trained"):
-            _trainable(made)
+            made.trainable()
         return made
-    again = _trainable(made)
+    again = made.trainable()
     zeros = dict(made.slots())[slot].materialize() == 0
     assert _train(again, STEPS // 2) < min(at_once, 1.1 * before)
     left = dict(again.slots())[slot].materialize()
