@@ -58,8 +58,15 @@ class Checkpoint:
     digest: str  # sha256:HEX over configuration, weights and vocabulary
 
 
-def save(path: str | os.PathLike[str], model: LanguageModel, vocabulary: Vocabulary, card: ModelCard) -> None:
-    """Write a model directory, whole or not at all."""
+def save(
+    path: str | os.PathLike[str],
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    card: ModelCard,
+    *,
+    beside: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write a model directory, whole or not at all; `beside` are further files by name, such as a log."""
     packed = model.packed()
     tensors: dict[str, Tensor] = {}
     for slot, matrix in packed.slots():
@@ -73,6 +80,8 @@ def save(path: str | os.PathLike[str], model: LanguageModel, vocabulary: Vocabul
         (fresh / CARD).write_text(
             json.dumps(card.model_dump(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        for name, content in (beside or {}).items():
+            (fresh / name).write_bytes(content)
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:

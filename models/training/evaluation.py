@@ -1,13 +1,18 @@
 """Perplexity with the exact normaliser, from a cold start per sentence or over running text."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from models.language_model import LanguageModel
-from models.training.corpus import Batch, Corpus, StateReset, sentence_batches, stream_batches
+from models.scoring.normalizer import log_normalizer
+from models.training.corpus import Corpus, StateReset, sentence_batches, stream_batches
 from models.training.losses import ChunkedCrossEntropy
+from models.training.window import Window
 from models.vocabulary import Vocabulary
 
 
@@ -36,39 +41,87 @@ def perplexity(
     vocabulary: Vocabulary,
     corpus: Corpus,
     state: StateReset,
+    *,
     tokens_per_batch: int = 2048,
+    columns: int = 1,
 ) -> Perplexity:
-    """Exact perplexity; `stream` reads the corpus as one text with the state carried."""
-    model.eval()
+    """Exact perplexity; `stream` reads the corpus as one text with the state carried.
+
+    columns  of running text; more than one is faster, starts each from a cold state and leaves the remainder
+             that fills no row out
+    """
     loss = ChunkedCrossEntropy(model)
+    nats, count, oov = 0.0, 0, 0
+    for hidden, targets in _outputs(model, vocabulary, corpus, state, tokens_per_batch, columns):
+        nats += loss.nats(hidden, targets)
+        count += len(targets)
+        oov += int((targets == vocabulary.unknown_id).sum())
+    return Perplexity(nats, count, oov, vocabulary.nat_oov_charge)
+
+
+@dataclass(frozen=True)
+class NormalizerSpread:
+    """How far ln Z is from the constant that NCE held it at, over the positions of a text.
+
+    mean, standard_deviation   of ln Z - constant
+    mean_absolute, percentile_99_9   of |ln Z - constant|
+    """
+
+    constant: float
+    mean: float
+    standard_deviation: float
+    mean_absolute: float
+    percentile_99_9: float
+
+    def as_dict(self) -> dict[str, float]:
+        """For a model's card."""
+        return asdict(self)
+
+
+def normalizer_spread(
+    model: LanguageModel, vocabulary: Vocabulary, corpus: Corpus, state: StateReset, constant: float
+) -> NormalizerSpread:
+    """ln Z at every position of the corpus against `constant`."""
+    parts = []
+    with torch.no_grad():
+        for hidden, _ in _outputs(model, vocabulary, corpus, state, 2048, 1):
+            prepared = model.prepare_output(hidden)
+            parts.append(log_normalizer(model, prepared, len(hidden)).double().cpu().numpy() - constant)
+    off = np.concatenate(parts)
+    return NormalizerSpread(
+        constant,
+        float(off.mean()),
+        float(off.std()),
+        float(np.abs(off).mean()),
+        float(np.percentile(np.abs(off), 99.9)),
+    )
+
+
+def _outputs(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    corpus: Corpus,
+    state: StateReset,
+    tokens_per_batch: int,
+    columns: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(outputs of the last layer (n, H), targets (n,)) at all positions of a corpus, window by window."""
+    model.eval()
     if state == "sentence":
         batches = sentence_batches(
             corpus, vocabulary, tokens_per_batch=tokens_per_batch, longest=256, random=None
         )
     else:
-        batches = stream_batches(corpus, vocabulary, columns=1, steps=512, random=None)
-    nats = 0.0
+        steps = max(1, 512 // columns)
+        batches = stream_batches(corpus, vocabulary, columns=columns, steps=steps, random=None)
     lstm_state = model.start_state(1)
-    with torch.no_grad():
-        for batch in batches:
-            inputs, targets, mask = tensors(batch, model.device)
-            if batch.fresh:
-                lstm_state = model.start_state(inputs.shape[1])
-            hidden, lstm_state = model(inputs, lstm_state)
-            nats += loss.nats(hidden[mask], targets[mask])
-    return Perplexity(
-        nats,
-        corpus.predictions,
-        int((corpus.tokens == vocabulary.unknown_id).sum()),
-        vocabulary.nat_oov_charge,
-    )
-
-
-def tensors(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Inputs, targets and mask (T, B) on the device."""
-    arrays = (batch.inputs, batch.targets, batch.mask)
-    inputs, targets, mask = (torch.from_numpy(array).to(device) for array in arrays)
-    return inputs, targets, mask
+    for batch in batches:
+        window = Window.of(batch, model.device)
+        if window.fresh:
+            lstm_state = model.start_state(window.columns)
+        with torch.no_grad():
+            hidden, lstm_state = model(window.inputs, lstm_state)
+        yield window.flat(hidden), window.flat(window.targets)
 
 
 def _exp(nats: float) -> float:

@@ -10,17 +10,33 @@ from models.training.recipe import Recipe
 
 
 def make_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD without momentum, or Adam."""
+    """SGD with or without momentum, Adam, or Adagrad; each step one pass over the memory (fused)."""
     kept = list(parameters)
+    rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(kept, lr=recipe.learning_rate, betas=(0.9, 0.99), eps=1e-8, fused=True)
-    return torch.optim.SGD(kept, lr=recipe.learning_rate)
+        betas = (0.9, 0.99)
+        return torch.optim.Adam(kept, lr=rate, betas=betas, eps=1e-8, weight_decay=decay, fused=True)
+    if recipe.optimizer == "adagrad":
+        return torch.optim.Adagrad(kept, lr=rate, eps=1e-8, weight_decay=decay, fused=kept[0].is_cpu)
+    return torch.optim.SGD(kept, lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def scheduled_rate(recipe: Recipe, epochs_done: float, rate: float) -> float:
+    """The learning rate after so many epochs, parts of one counted; `rate` is the one before.
+
+    Under `halve` only validation changes it.
+    """
+    if recipe.schedule == "cosine":
+        return cosine_rate(recipe.learning_rate, epochs_done / recipe.epochs)
+    if recipe.schedule == "exponential":
+        return recipe.learning_rate * recipe.decay ** max(0, int(epochs_done) + 1 - recipe.decay_after)
+    return rate
 
 
 def cosine_rate(first: float, progress: float) -> float:
@@ -35,6 +51,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         f"{number}.{key}": value
         for number, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()
+        if isinstance(value, Tensor)
     }
 
 

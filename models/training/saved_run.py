@@ -14,10 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from models.training.log_plot import plot_log
 from nbest.errors import ConfigError, ModelFileError
 from nbest.files import write_whole, write_whole_directory
 
-_LAST, _STATE, _TENSORS, _BEST, LOG = "last", "state.json", "state.safetensors", "best.safetensors", "log.csv"
+_LAST, _STATE, _TENSORS, _BEST = "last", "state.json", "state.safetensors", "best.safetensors"
+LOG, PLOT = "log.csv", "log.svg"
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Progress:
 
     epoch_nats, epoch_tokens   summed training loss of the running epoch, and over how many tokens
     best                       lowest validation perplexity
+    ended                      whether the averaged weights got no further
     log                        one row an epoch
     """
 
@@ -37,11 +40,12 @@ class Progress:
     bad_epochs: int = 0
     best: float = math.inf
     seconds: float = 0.0
+    ended: bool = False
     log: list[dict[str, Any]] = field(default_factory=list)
 
 
 class SavedRun:
-    """The folder of one run; `identity` makes it this run and no other: recipe and digests of texts."""
+    """A run's folder; `identity` makes it this run and no other: recipe, digests of texts and models."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -54,7 +58,9 @@ class SavedRun:
         with write_whole_directory(self.folder / _LAST, replaces=(_STATE, _TENSORS)) as fresh:
             (fresh / _TENSORS).write_bytes(_packed(tensors))
             (fresh / _STATE).write_text(json.dumps({**self.identity, "progress": values}), encoding="utf-8")
-        write_log(progress, self.folder / LOG)
+        for name, content in log_files(progress, self.folder.stem).items():
+            with write_whole(self.folder / name) as stream:
+                stream.write(content)
 
     def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
         """The last state, or None where there is none.
@@ -70,11 +76,11 @@ class SavedRun:
         except (ValueError, OSError, SafetensorError) as error:
             raise ModelFileError(f"broken training state ({error})", where=str(last)) from None
         for part, mine in self.identity.items():
-            if document[part] != mine:
+            if document.get(part) != mine:
                 raise ConfigError(
                     f"{self.folder} is a run with another {part}: remove it to start afresh, "
                     "or give the options it was started with",
-                    expected=str(document[part]),
+                    expected=str(document.get(part)),
                     got=str(mine),
                 )
         values = document["progress"]
@@ -96,14 +102,13 @@ class SavedRun:
         shutil.rmtree(self.folder)
 
 
-def write_log(progress: Progress, path: Path) -> None:
-    """The log as CSV, a row an epoch."""
+def log_files(progress: Progress, name: str) -> dict[str, bytes]:
+    """The log as CSV, a row an epoch, and as a picture; by file name."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(progress.log[0]) if progress.log else ["epoch"])
     writer.writeheader()
     writer.writerows(progress.log)
-    with write_whole(path) as stream:
-        stream.write(text.getvalue().encode())
+    return {LOG: text.getvalue().encode(), PLOT: plot_log(progress.log, name).encode()}
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:

@@ -6,50 +6,38 @@ The run's folder is ``OUT.training``; it stays until the model is written.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models import checkpoint
-from models.architectures import architecture
-from models.dropout import Dropout
-from models.language_model import LanguageModel
 from models.layers.lstm import State
-from models.training.corpus import Batch, Corpus, sentence_batches, stream_batches
-from models.training.evaluation import perplexity, tensors
-from models.training.losses import ChunkedCrossEntropy, SampledCrossEntropy
+from models.training.averaging import Average, is_non_monotone
+from models.training.corpus import Batch, sentence_batches, stream_batches
+from models.training.evaluation import perplexity
+from models.training.finished import finished_card
+from models.training.ingredients import Sources, Texts, gather
 from models.training.memory import keep_large_blocks
 from models.training.optimizers import (
-    cosine_rate,
     load_optimizer_tensors,
     make_optimizer,
     optimizer_tensors,
+    scheduled_rate,
     set_rate,
 )
+from models.training.penalties import activation_penalty, slowness_penalty
 from models.training.recipe import Recipe
-from models.training.saved_run import LOG, Progress, SavedRun, write_log
-from models.vocabulary import build_vocabulary
+from models.training.saved_run import Progress, SavedRun, log_files
+from models.training.variable_steps import variable_batches
+from models.training.window import Window
 from nbest.errors import ConfigError
-from nbest.files import read_lines
-from nbest.signature import sha256_file, signature
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Training and validation text."""
-
-    train: Path
-    valid: Path
-
-    def sha256(self) -> dict[str, str]:
-        """Digest of each file's bytes."""
-        return {"train": sha256_file(self.train), "valid": sha256_file(self.valid)}
+STATES = ("sentence", "stream")
 
 
 class Trainer:
@@ -61,80 +49,70 @@ class Trainer:
         texts: Texts,
         out: Path,
         *,
+        init: Path | None = None,
+        teacher: Path | None = None,
         report: Report = lambda _line: None,
         save_seconds: float = 120.0,
         device: str = "cpu",
         card: checkpoint.ModelCard | None = None,
     ) -> None:
+        """`init` is a trained model to start from, `teacher` one to learn from beside the text."""
         if out.exists():
             raise ConfigError(f"{out} is there already: remove it, or give another name")
         keep_large_blocks()
-        self.recipe = recipe
         self.out = out
         self.report = report
         self.save_seconds = save_seconds
         self.card = card or checkpoint.ModelCard(name=out.name)
         self.sha256 = texts.sha256()
-        self.saved = SavedRun(
-            out.with_name(out.name + ".training"), {"recipe": recipe.model_dump(), "sha256": self.sha256}
-        )
+        self.sources = Sources.load(init, teacher, device)
         report(f"reading {texts.train}")
-        self.vocabulary = build_vocabulary(
-            _lines(texts.train),
-            max_size=recipe.vocabulary_size,
-            min_count=recipe.min_count,
-            lowercase=recipe.lowercase,
-            unseen_types=recipe.unseen_types,
+        self.ingredients = gather(recipe, texts, self.sources, device)
+        self.recipe = recipe = self.ingredients.recipe
+        self.model, self.loss, self.dropout = (
+            self.ingredients.model,
+            self.ingredients.loss,
+            self.ingredients.dropout,
         )
-        self.train_corpus = Corpus.from_lines(self.vocabulary, _lines(texts.train))
-        self.valid_corpus = Corpus.from_lines(self.vocabulary, _lines(texts.valid))
-        torch.manual_seed(recipe.seed)
-        config = architecture(
-            recipe.system, len(self.vocabulary), recipe.hidden_size, recipe.layers, **recipe.options
+        self.saved = SavedRun(
+            out.with_name(out.name + ".training"),
+            {"recipe": recipe.model_dump(), "sha256": self.sha256, **self.sources.digests()},
         )
-        self.model = LanguageModel(config).to(device)
         self.optimizer = make_optimizer(recipe, self.model.parameters())
-        self.loss = self._make_loss()
-        self.dropout = Dropout(inputs=recipe.input_dropout, hidden=recipe.dropout, outputs=recipe.dropout)
+        self.average = Average(self.model)
+        if recipe.averaging == "start":
+            self.average.start()
         self.progress = Progress(rate=recipe.learning_rate)
         self.state = self.model.start_state(1)
+        for note in self.ingredients.notes:
+            report(note)
+        words, text = len(self.ingredients.vocabulary), self.ingredients.train
         report(
-            f"{recipe.system}: {len(self.vocabulary)} words, hidden size {recipe.hidden_size}, "
-            f"{self.train_corpus.sentences} sentences, {self.train_corpus.predictions} tokens an epoch"
+            f"{recipe.system}: {words} words, hidden size {recipe.hidden_size}, "
+            f"{text.sentences} sentences, {text.predictions} tokens an epoch"
         )
-
-    def _make_loss(self) -> "ChunkedCrossEntropy | SampledCrossEntropy":
-        if self.recipe.loss == "full":
-            return ChunkedCrossEntropy(self.model, low_precision=self.recipe.precision == "bf16")
-        counts = np.bincount(self.train_corpus.tokens, minlength=len(self.vocabulary)).astype(np.float64)
-        counts[self.vocabulary.end_id] = self.train_corpus.sentences
-        return SampledCrossEntropy(self.model, counts, self.recipe.samples)
 
     def run(self) -> None:
         """Train to the end, from the last saved state where there is one, and write the model."""
         self._resume()
-        while self.progress.epoch < self.recipe.epochs and self._rate_is_worth_it():
+        while self.progress.epoch < self.recipe.epochs and not self._is_over():
             self._epoch()
         self._finish()
 
-    def _rate_is_worth_it(self) -> bool:
+    def _is_over(self) -> bool:
         least = self.recipe.minimum_rate * self.recipe.learning_rate
-        return self.recipe.schedule == "cosine" or self.progress.rate >= least
+        too_slow = self.recipe.schedule == "halve" and self.progress.rate < least
+        return self.progress.ended or too_slow
 
     def _batches(self) -> Iterator[Batch]:
-        recipe = self.recipe
+        recipe, corpus, vocabulary = self.recipe, self.ingredients.train, self.ingredients.vocabulary
         random = np.random.default_rng([recipe.seed, self.progress.epoch])
         if recipe.state == "sentence":
-            return sentence_batches(
-                self.train_corpus,
-                self.vocabulary,
-                tokens_per_batch=recipe.tokens_per_batch,
-                longest=recipe.longest,
-                random=random,
-            )
-        return stream_batches(
-            self.train_corpus, self.vocabulary, columns=recipe.columns, steps=recipe.steps, random=random
-        )
+            size, longest = recipe.tokens_per_batch, recipe.longest
+            return sentence_batches(corpus, vocabulary, tokens_per_batch=size, longest=longest, random=random)
+        steps = corpus.predictions if recipe.variable_steps else recipe.steps
+        batches = stream_batches(corpus, vocabulary, columns=recipe.columns, steps=steps, random=random)
+        return variable_batches(next(batches), recipe.steps, random) if recipe.variable_steps else batches
 
     def _epoch(self) -> None:
         progress = self.progress
@@ -159,26 +137,41 @@ class Trainer:
 
     def _step(self, batch: Batch) -> tuple[float, int]:
         """One optimiser step: (nats, tokens)."""
-        recipe, model = self.recipe, self.model
-        if recipe.schedule == "cosine":
-            done = self.progress.epoch + self.progress.epoch_tokens / self.train_corpus.predictions
-            self.progress.rate = cosine_rate(recipe.learning_rate, done / recipe.epochs)
-        set_rate(self.optimizer, self.progress.rate)
+        model, dropout = self.model, self.dropout
+        self._set_rate(batch)
         model.train()
-        inputs, targets, mask = tensors(batch, model.device)
-        state = model.start_state(inputs.shape[1]) if batch.fresh else self.state
-        self.optimizer.zero_grad(set_to_none=False)
-        hidden, after = model(inputs, state, self.dropout)
-        hidden = self.dropout.drop(hidden, self.dropout.outputs)
-        flat, wanted = hidden[mask], targets[mask]
-        nats, gradient = self.loss.backward(flat, wanted, 1 / len(wanted))
+        window = Window.of(batch, model.device)
+        state = model.start_state(window.columns) if window.fresh else self.state
+        self.optimizer.zero_grad()
+        raw, after = model(window.inputs, state, dropout)  # (T, B, O)
+        dropped = dropout.drop(raw, dropout.outputs)
+        flat = window.flat(dropped)  # (N, O)
+        nats, gradient = self.loss.backward(flat, window, 1 / len(flat))
         self._check_finite(nats)
-        torch.autograd.backward(flat, gradient)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        penalties = self._penalties(raw, dropped, window)
+        torch.autograd.backward([flat, *penalties], [gradient, *map(torch.ones_like, penalties)])
+        torch.nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip)
         self.optimizer.step()
         model.after_step()
+        self.average.add_step()
         self.state = after.detach()
-        return nats, len(wanted)
+        return nats, len(flat)
+
+    def _set_rate(self, batch: Batch) -> None:
+        recipe, progress = self.recipe, self.progress
+        done = progress.epoch + progress.epoch_tokens / self.ingredients.train.predictions
+        progress.rate = scheduled_rate(recipe, done, progress.rate)
+        share = len(batch.inputs) / recipe.steps if recipe.variable_steps else 1.0
+        set_rate(self.optimizer, progress.rate * share)
+
+    def _penalties(self, raw: Tensor, dropped: Tensor, window: Window) -> list[Tensor]:
+        """AR and TAR, where the recipe has them."""
+        recipe, found = self.recipe, []
+        if recipe.ar_alpha:
+            found.append(recipe.ar_alpha * activation_penalty(dropped, window.mask))
+        if recipe.tar_beta:
+            found.append(recipe.tar_beta * slowness_penalty(raw, window.mask))
+        return found
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -186,67 +179,86 @@ class Trainer:
             raise ConfigError("training diverged: the loss is not finite", got=rate)
 
     def _report_progress(self, words_per_second: float) -> None:
-        progress = self.progress
-        share = progress.epoch_tokens / self.train_corpus.predictions
-        left = (self.recipe.epochs - progress.epoch - share) * self.train_corpus.predictions
+        progress, tokens = self.progress, self.ingredients.train.predictions
+        share = progress.epoch_tokens / tokens
+        left = (self.recipe.epochs - progress.epoch - share) * tokens
         self.report(
             f"epoch {progress.epoch + 1}/{self.recipe.epochs} {share:4.0%}  "
-            f"training {self._measure()} {math.exp(progress.epoch_nats / progress.epoch_tokens):.2f}  "
+            f"training {self.loss.measure} {self._training_loss():.2f}  "
             f"{words_per_second:.0f} words/s  rate {progress.rate:.3g}  "
             f"at most {left / max(words_per_second, 1e-9) / 60:.0f} min left"
         )
 
+    def _training_loss(self) -> float:
+        return self.loss.shown(self.progress.epoch_nats / max(1, self.progress.epoch_tokens))
+
     def _end_epoch(self) -> None:
-        progress = self.progress
+        progress, recipe = self.progress, self.recipe
         begun = time.monotonic()
-        valid = perplexity(self.model, self.vocabulary, self.valid_corpus, self.recipe.state).value
-        self._check_finite(valid)
-        better = valid < progress.best
-        progress.log.append(
-            {
-                "epoch": progress.epoch + 1,
-                "rate": progress.rate,
-                f"training_{self._measure()}".replace(" ", "_"): math.exp(
-                    progress.epoch_nats / max(1, progress.epoch_tokens)
-                ),
-                "validation_perplexity": valid,
-                "words_per_second": progress.epoch_tokens / max(progress.seconds - self._logged(), 1e-9),
-                "seconds": progress.seconds,
-            }
-        )
+        earlier = [float(row["validation_perplexity"]) for row in progress.log]
+        with self.average.in_place():
+            valid = self._validate()
+            better = valid < progress.best
+            if better:
+                self.saved.save_best(self.model.state_dict())
+        progress.log.append(self._row(valid))
         self.report(
             f"epoch {progress.epoch + 1}: validation perplexity {valid:.2f}"
             f"{' (best)' if better else ''}  [{time.monotonic() - begun:.0f} s]"
         )
-        if better:
-            progress.best = valid
+        progress.best = min(valid, progress.best)
+        progress.bad_epochs = 0 if better else progress.bad_epochs + 1
+        if recipe.schedule == "halve" and progress.bad_epochs >= recipe.patience:
+            progress.rate /= 2
             progress.bad_epochs = 0
-            self.saved.save_best(self.model.state_dict())
-        else:
-            progress.bad_epochs += 1
-            if self.recipe.schedule == "halve" and progress.bad_epochs >= self.recipe.patience:
-                progress.rate /= 2
-                progress.bad_epochs = 0
+        if recipe.averaging != "none" and is_non_monotone(earlier, valid, recipe.non_monotone):
+            self._no_further()
         progress.epoch += 1
         progress.batches_done = progress.epoch_tokens = 0
         progress.epoch_nats = 0.0
         self._save()
 
-    def _measure(self) -> str:
-        """What exp(mean training loss) is; over sampled words it is no perplexity."""
-        return "perplexity" if self.recipe.loss == "full" else "sampled perplexity"
+    def _no_further(self) -> None:
+        """Validation does not improve: average from here on, or end a run that does from its start."""
+        if self.recipe.averaging == "start":
+            self.progress.ended = True
+        elif not self.average.is_on:
+            self.average.start()
+            self.report("from here on the weights are averaged")
 
-    def _logged(self) -> float:
-        log = self.progress.log
-        return float(log[-1]["seconds"]) if log else 0.0
+    def _validate(self) -> float:
+        """Perplexity of the weights as they are."""
+        recipe, given = self.recipe, self.ingredients
+        columns = recipe.validation_columns
+        valid = perplexity(self.model, given.vocabulary, given.valid, recipe.state, columns=columns).value
+        self._check_finite(valid)
+        return valid
+
+    def _row(self, valid: float) -> dict[str, Any]:
+        progress = self.progress
+        before = float(progress.log[-1]["seconds"]) if progress.log else 0.0
+        row = {
+            "epoch": progress.epoch + 1,
+            "rate": progress.rate,
+            f"training_{self.loss.measure}".replace(" ", "_"): self._training_loss(),
+            "validation_perplexity": valid,
+            "words_per_second": progress.epoch_tokens / max(progress.seconds - before, 1e-9),
+            "seconds": progress.seconds,
+        }
+        return row if self.recipe.averaging == "none" else row | {"averaged": self.average.is_on}
 
     def _save(self) -> None:
-        held: dict[str, Tensor] = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        held |= {f"optimizer.{k}": v for k, v in optimizer_tensors(self.optimizer).items()}
-        held |= {f"state.{k}": v for k, v in self.state.tensors().items()}
-        held["random"] = torch.get_rng_state()
-        if isinstance(self.loss, SampledCrossEntropy):
-            held["noise"] = self.loss.random_state()
+        held = {"random": torch.get_rng_state()}
+        if self.model.device.type == "cuda":
+            held["random_of_device"] = torch.cuda.get_rng_state(self.model.device)
+        for part, tensors in (
+            ("model", self.model.state_dict()),
+            ("optimizer", optimizer_tensors(self.optimizer)),
+            ("state", self.state.tensors()),
+            ("loss", self.loss.tensors()),
+            ("average", self.average.tensors()),
+        ):
+            held |= {f"{part}.{name}": tensor for name, tensor in tensors.items()}
         self.saved.save(self.progress, held)
 
     def _resume(self) -> None:
@@ -261,45 +273,20 @@ class Trainer:
 
         self.model.load_state_dict(part_of("model."), strict=True)
         load_optimizer_tensors(self.optimizer, part_of("optimizer."))
-        torch.set_rng_state(held["random"])
-        if isinstance(self.loss, SampledCrossEntropy):
-            self.loss.set_random_state(held["noise"])
         self.state = State.from_tensors(part_of("state."))
+        self.loss.load_tensors(part_of("loss."))
+        self.average.load_tensors(part_of("average."))
+        torch.set_rng_state(held["random"])
+        if "random_of_device" in held:
+            torch.cuda.set_rng_state(held["random_of_device"], device)
         self.report(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batches_done + 1}")
 
     def _finish(self) -> None:
-        """Both perplexities of the best weights into the card; the model to disk; the run's folder away."""
+        """The best weights measured and written; the run's folder away."""
         self.model.load_state_dict(self.saved.load_best(), strict=True)
-        sentence = perplexity(self.model, self.vocabulary, self.valid_corpus, "sentence")
-        stream = perplexity(self.model, self.vocabulary, self.valid_corpus, "stream")
-        card = self.card.model_copy(
-            update={
-                "perplexity": self.card.perplexity
-                | {
-                    "validation, sentence state": sentence.value,
-                    "validation, stream state": stream.value,
-                    "validation, sentence state, OOV spread": sentence.oov_spread,
-                },
-                "oov_rate": self.card.oov_rate | {"validation": sentence.oov / sentence.predictions},
-                "corpora": self.card.corpora
-                or [{"part": part, "sha256": digest} for part, digest in self.sha256.items()],
-                "training": {
-                    "recipe": self.recipe.model_dump(),
-                    "sentences": self.train_corpus.sentences,
-                    "tokens_per_epoch": self.train_corpus.predictions,
-                    "epochs": self.progress.epoch,
-                    "hours": round(self.progress.seconds / 3600, 2),
-                    "signature": signature({"torch": torch.__version__, "threads": torch.get_num_threads()}),
-                },
-            }
-        )
-        checkpoint.save(self.out, self.model, self.vocabulary, card)
-        write_log(self.progress, self.out / LOG)
+        card = finished_card(self.card, self.ingredients, self.sources, self.sha256, self.progress)
+        logs = log_files(self.progress, self.out.name)
+        checkpoint.save(self.out, self.model, self.ingredients.vocabulary, card, beside=logs)
         self.saved.remove()
-        self.report(
-            f"{self.out}: validation perplexity {sentence.value:.2f} (sentence), {stream.value:.2f} (stream)"
-        )
-
-
-def _lines(path: Path) -> Iterator[str]:
-    return (line for _, line in read_lines(path))
+        sentence, stream = (card.perplexity[f"validation, {state} state"] for state in STATES)
+        self.report(f"{self.out}: validation perplexity {sentence:.2f} (sentence), {stream:.2f} (stream)")

@@ -1,60 +1,43 @@
-"""Training lowers the loss, writes a model, and survives a kill without a trace."""
+"""Training lowers the loss and writes a model that says how it was trained."""
 
 import csv
-import json
-import random
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from models import checkpoint
+from models.checkpoint import ModelCard
 from models.scoring.scorer import LanguageModelScorer
-from models.training.recipe import Recipe, make_recipe, read_recipe
-from models.training.trainer import Texts, Trainer
-from nbest.errors import ConfigError, ModelFileError
+from models.training.evaluation import normalizer_spread
+from models.training.ingredients import Texts
+from models.training.recipe import Recipe
+from models.training.trainer import Trainer
+from nbest.errors import ConfigError
 
-FAST: dict[str, Any] = {
-    "hidden_size": 20,
-    "tokens_per_batch": 60,
-    "columns": 8,
-    "steps": 10,
-    "optimizer": "adam",
-    "learning_rate": 0.01,
-    "schedule": "cosine",
-    "clip": 1.0,
-    "dropout": 0.1,
-    "input_dropout": 0.1,
-    "samples": 15,
-}
+Make = Callable[..., Recipe]
 
 
-@pytest.fixture
-def texts(tmp_path: Path) -> Texts:
-    """Sentences of a small grammar: there is something to learn."""
-    chance = random.Random(1)
-
-    def sentence() -> str:
-        noun, verb = chance.choice(["dog", "man", "cat"]), chance.choice(["sees", "walks", "eats"])
-        rest = f" a {noun}" if verb == "sees" else ""
-        return f"the {chance.choice(['big', 'red'])} {noun} {verb}{rest}"
-
-    train, valid = tmp_path / "train.txt", tmp_path / "valid.txt"
-    train.write_text("".join(f"{sentence()}\n" for _ in range(200)))
-    valid.write_text("".join(f"{sentence()}\n" for _ in range(40)))
-    return Texts(train, valid)
+def _perplexities(trainer: Trainer) -> list[float]:
+    return [row["validation_perplexity"] for row in trainer.progress.log]
 
 
-@pytest.mark.parametrize("loss", ["full", "sampled"])
+@pytest.mark.parametrize("loss", ["full", "sampled", "nce"])
 @pytest.mark.parametrize("state", ["sentence", "stream"])
 @pytest.mark.parametrize("system", ["lstm", "belm", "bllm", "slim"])
-def test_learns_and_writes_a_model(tmp_path: Path, texts: Texts, system: str, state: str, loss: str) -> None:
-    recipe = make_recipe(FAST | {"system": system, "state": state, "loss": loss, "epochs": 10})
+def test_learns_and_writes_a_model(
+    tmp_path: Path, texts: Texts, fast: Make, system: str, state: str, loss: str
+) -> None:
+    recipe = fast(system=system, state=state, loss=loss, epochs=10)
     trainer = Trainer(recipe, texts, tmp_path / "out")
     trainer.run()
-    first, last = trainer.progress.log[0], trainer.progress.log[-1]
-    assert last["validation_perplexity"] < first["validation_perplexity"]
-    assert last["validation_perplexity"] < 6  # of 13 words
+    found = _perplexities(trainer)
+    assert found[-1] < found[0]
+    assert found[-1] < 6  # of 13 words
     loaded = checkpoint.load(tmp_path / "out")
     assert loaded.card.perplexity[f"validation, {state} state"] == pytest.approx(
         trainer.progress.best, rel=1e-4
@@ -65,151 +48,213 @@ def test_learns_and_writes_a_model(tmp_path: Path, texts: Texts, system: str, st
         "validation, sentence state, OOV spread",
     }
     assert loaded.card.training["recipe"] == recipe.model_dump()
+    assert loaded.card.training["loss"] == loss
     scores = LanguageModelScorer(loaded, "out").score(["the big dog walks", "walks dog the big"])
     assert scores.nat_log_probs[0] > scores.nat_log_probs[1]
     with (tmp_path / "out" / "log.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [float(row["validation_perplexity"]) for row in rows] == [
-        pytest.approx(entry["validation_perplexity"]) for entry in trainer.progress.log
-    ]
+    assert [float(row["validation_perplexity"]) for row in rows] == pytest.approx(found)
+    assert "polyline" in (tmp_path / "out" / "log.svg").read_text()
     assert not trainer.saved.folder.exists()
 
 
-class _KilledError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize(
-    ("state", "loss"), [("sentence", "full"), ("stream", "full"), ("sentence", "sampled")]
+    "changes",
+    [
+        {"system": "sparse", "hidden_size": 21, "options": {"segments": 3}},
+        {"system": "low-rank", "options": {"rank": 12}},
+        {"system": "hashnet"},
+        {"options": {"tied": True, "output_bias": True, "gate_biases": 2, "embedding_size": 16}, "layers": 2},
+        {"optimizer": "adagrad", "learning_rate": 0.1},
+        {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.3, "weight_decay": 1e-5},
+        {"schedule": "exponential", "decay": 0.9, "decay_after": 3},
+        {"schedule": "constant"},
+        {"precision": "bf16"},
+    ],
+    ids=str,
 )
-def test_a_killed_run_walks_the_same_path(
-    tmp_path: Path, texts: Texts, monkeypatch: pytest.MonkeyPatch, state: str, loss: str, optimizer: str
+def test_every_system_and_optimizer_learns(
+    tmp_path: Path, texts: Texts, fast: Make, changes: dict[str, Any]
 ) -> None:
-    """Killed in the middle of epochs, twice, and taken up: the same log, the same weights, to the bit."""
-    changes = {"system": "bllm", "state": state, "loss": loss, "optimizer": optimizer, "epochs": 3}
-    if optimizer == "sgd":
-        changes |= {"learning_rate": 2.0, "schedule": "halve"}
-    recipe = make_recipe(FAST | changes)
-    whole = Trainer(recipe, texts, tmp_path / "whole")
-    whole.run()
+    trainer = Trainer(fast(**{"epochs": 10} | changes), texts, tmp_path / "out")
+    trainer.run()
+    assert _perplexities(trainer)[-1] < 5
 
-    plain_step = Trainer._step
-    for kill_after in (7, 9):
-        steps = 0
 
-        def step(self: Trainer, batch: Any, limit: int = kill_after) -> tuple[float, int]:
-            nonlocal steps
-            steps += 1
-            if steps > limit:
-                raise _KilledError
-            return plain_step(self, batch)
-
-        monkeypatch.setattr(Trainer, "_step", step)
-        with pytest.raises(_KilledError):
-            Trainer(recipe, texts, tmp_path / "parts", save_seconds=0).run()
-    monkeypatch.setattr(Trainer, "_step", plain_step)
+def test_awd_lstm_learns_and_averages(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """All of AWD-LSTM at once; what is validated and saved are the averaged weights."""
+    recipe = fast(
+        state="stream",
+        variable_steps=True,
+        layers=2,
+        options={"tied": True, "embedding_size": 16, "output_bias": True, "gate_biases": 2},
+        learning_rate=0.02,
+        schedule="constant",
+        averaging="non-monotone",
+        non_monotone=2,
+        word_dropout=0.05,
+        weight_drop=0.2,
+        output_dropout=0.1,
+        variational_dropout=True,
+        ar_alpha=0.2,
+        tar_beta=0.1,
+        weight_decay=1.2e-6,
+        columns=2,
+        epochs=14,
+    )
     lines: list[str] = []
-    parts = Trainer(recipe, texts, tmp_path / "parts", report=lines.append)
-    parts.run()
-    assert any(line.startswith("resuming at epoch") for line in lines)
+    trainer = Trainer(recipe, texts, tmp_path / "out", report=lines.append)
+    trainer.run()
+    averaged = [row["averaged"] for row in trainer.progress.log]
+    assert averaged == sorted(averaged)  # once on, it stays on
+    assert averaged[-1]
+    assert "from here on the weights are averaged" in lines
+    assert min(_perplexities(trainer)) < 5
+    card = checkpoint.load(tmp_path / "out").card
+    assert card.perplexity["validation, stream state"] == pytest.approx(trainer.progress.best, rel=1e-4)
+    assert "averaged" in (tmp_path / "out" / "log.svg").read_text()
 
-    def losses(trainer: Trainer) -> list[tuple[float, float]]:
-        return [
-            (row["validation_perplexity"], next(v for k, v in row.items() if k.startswith("training_")))
-            for row in trainer.progress.log
-        ]
 
-    assert losses(parts) == losses(whole)
-    assert (tmp_path / "parts" / checkpoint.WEIGHTS).read_bytes() == (
-        tmp_path / "whole" / checkpoint.WEIGHTS
-    ).read_bytes()
+def test_the_best_of_an_averaged_run_is_the_average(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    recipe = fast(averaging="start", optimizer="sgd", learning_rate=4.0, schedule="constant", epochs=2)
+    trainer = Trainer(recipe, texts, tmp_path / "out")
+    trainer._epoch()
+    means = trainer.average.tensors()
+    best = trainer.saved.load_best()
+    own = dict(trainer.model.named_parameters())
+    for name, value in own.items():
+        assert torch.equal(best[name], means[name])
+        assert not torch.equal(best[name], value)
+
+
+def test_a_run_that_averages_from_its_start_ends_when_it_gets_no_further(
+    tmp_path: Path, texts: Texts, fast: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fix_perplexities(monkeypatch, iter([9.0, 8.0, 7.5, 8.5, 7.0, 9.5, 6.0]))
+    recipe = fast(averaging="start", non_monotone=2, schedule="constant", epochs=50)
+    trainer = Trainer(recipe, texts, tmp_path / "out")
+    trainer.run()
+    assert len(trainer.progress.log) == 6  # 8.5 is below 9.0; 9.5 above all but the last two
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    value: float
+
+
+def _fix_perplexities(monkeypatch: pytest.MonkeyPatch, values: Iterator[float]) -> None:
+    monkeypatch.setattr("models.training.trainer.perplexity", lambda *_args, **_kwargs: _Fixed(next(values)))
 
 
 def test_rate_is_halved_without_progress_and_the_run_ends(
-    tmp_path: Path, texts: Texts, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, texts: Texts, fast: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worse = iter(range(10, 100))
-
-    class Fixed:
-        def __init__(self) -> None:
-            self.value = float(next(worse))
-            self.oov_spread = self.value
-            self.oov, self.predictions = 0, 1
-
-    monkeypatch.setattr("models.training.trainer.perplexity", lambda *_args: Fixed())
-    recipe = make_recipe(
-        FAST
-        | {
-            "optimizer": "sgd",
-            "learning_rate": 1.0,
-            "schedule": "halve",
-            "patience": 2,
-            "minimum_rate": 0.3,
-            "epochs": 50,
-        }
-    )
+    _fix_perplexities(monkeypatch, iter([float(k) for k in range(10, 100)]))
+    changes = {"schedule": "halve", "patience": 2, "minimum_rate": 0.3, "epochs": 50}
+    recipe = fast(optimizer="sgd", learning_rate=1.0, **changes)
     trainer = Trainer(recipe, texts, tmp_path / "out")
     trainer.run()
     assert [row["rate"] for row in trainer.progress.log] == [1.0, 1.0, 1.0, 0.5, 0.5]
 
 
-def test_another_recipe_does_not_take_up_the_run(
-    tmp_path: Path, texts: Texts, monkeypatch: pytest.MonkeyPatch
+def test_averaging_begins_at_the_first_non_monotone_epoch(
+    tmp_path: Path, texts: Texts, fast: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = make_recipe(FAST | {"epochs": 1})
+    _fix_perplexities(monkeypatch, iter([9.0, 8.0, 8.5, 7.0, 8.2, 8.2, 6.0]))
+    recipe = fast(averaging="non-monotone", non_monotone=2, schedule="constant", epochs=7)
     trainer = Trainer(recipe, texts, tmp_path / "out")
-    trainer._save()
-    with pytest.raises(ConfigError, match="is a run with another recipe: remove it to start afresh"):
-        Trainer(make_recipe(FAST | {"epochs": 2}), texts, tmp_path / "out").run()
-    texts.valid.write_text("the dog\n")
-    with pytest.raises(ConfigError, match="is a run with another sha256"):
-        Trainer(recipe, texts, tmp_path / "out").run()
+    trainer.run()
+    # 8.2 of epoch 5 is above the best of 9.0 and 8.0: from epoch 6 on
+    assert [row["averaged"] for row in trainer.progress.log] == [False] * 5 + [True] * 2
 
 
-def test_a_model_is_not_overwritten(tmp_path: Path, texts: Texts) -> None:
+def test_nce_brings_the_normaliser_to_its_constant(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """From a model whose ln Z is anywhere: the loss goes down, ln Z goes to ln V, perplexity stays exact."""
+    lifted = fast(epochs=10, options={"output_bias": True})
+    Trainer(lifted, texts, tmp_path / "full").run()
+    full = checkpoint.load(tmp_path / "full")
+    assert full.model.output_bias is not None
+    full.model.output_bias.data += 2.0  # the same probabilities, another ln Z
+    checkpoint.save(tmp_path / "lifted", full.model, full.vocabulary, full.card)
+
+    recipe = fast(
+        loss="nce", samples=200, epochs=12, dropout=0.0, input_dropout=0.0, options={"output_bias": True}
+    )
+    trainer = Trainer(recipe, texts, tmp_path / "nce", init=tmp_path / "lifted")
+    given, constant = trainer.ingredients, math.log(13)
+    before = normalizer_spread(given.model, given.vocabulary, given.valid, "sentence", constant)
+    trainer.run()
+    after = checkpoint.load(tmp_path / "nce").card.training["log_normalizer"]
+    assert after["constant"] == pytest.approx(constant)
+    assert before.mean > 1
+    assert abs(after["mean"]) < 0.1
+    assert after["mean_absolute"] < after["percentile_99_9"] < 0.5
+    losses = [row["training_NCE_loss"] for row in trainer.progress.log]
+    assert losses[-1] < losses[0]
+    assert _perplexities(trainer)[-1] < 3
+
+
+def test_exact_perplexity_improves_under_nce(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    trainer = Trainer(fast(loss="nce", samples=200, epochs=12), texts, tmp_path / "nce")
+    trainer.run()
+    assert _perplexities(trainer)[-1] < 3 < _perplexities(trainer)[0]
+    spread = checkpoint.load(tmp_path / "nce").card.training["log_normalizer"]
+    assert abs(spread["mean"]) < 0.2
+
+
+def test_a_student_learns_from_its_teacher(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """From the teacher alone, a student comes nearer to the teacher's perplexity than it began."""
+    Trainer(fast(epochs=10), texts, tmp_path / "teacher").run()
+    teacher = checkpoint.load(tmp_path / "teacher")
+    recipe = fast(system="bllm", epochs=8, teacher_weight=1.0, teacher_temperature=2.0)
+    trainer = Trainer(recipe, texts, tmp_path / "student", teacher=tmp_path / "teacher")
+    trainer.run()
+    found = _perplexities(trainer)
+    assert found[-1] < 3.5 < found[0]
+    card = checkpoint.load(tmp_path / "student").card
+    assert card.training["teacher"] == {"name": "teacher", "digest": teacher.digest}
+    with pytest.raises(
+        ConfigError, match="a teacher needs the full softmax in full precision; got loss 'nce'"
+    ):
+        Trainer(fast(loss="nce"), texts, tmp_path / "other", teacher=tmp_path / "teacher")
+
+
+def test_adapting_a_trained_model_to_a_text(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """Its words, its very configuration and its matrices are where training starts."""
+    Trainer(fast(system="slim", options={"ratio": 0.5}, epochs=10), texts, tmp_path / "general").run()
+    general = checkpoint.load(tmp_path / "general")
+    own = Texts(tmp_path / "own.txt", texts.valid)
+    own.train.write_text("the red cat eats\nthe blue dog walks\n" * 20)
+    lines: list[str] = []
+    recipe = Recipe(epochs=1, learning_rate=0.01, tokens_per_batch=60)
+    trainer = Trainer(recipe, own, tmp_path / "mine", init=tmp_path / "general", report=lines.append)
+    assert trainer.ingredients.vocabulary == general.vocabulary
+    for (_, mine), (_, theirs) in zip(trainer.model.slots(), general.model.slots(), strict=True):
+        assert torch.equal(mine.materialize(), theirs.materialize())
+    trainer.run()
+    adapted = checkpoint.load(tmp_path / "mine")
+    assert adapted.model.config == general.model.config
+    assert adapted.card.training["init"] == {"name": "general", "digest": general.digest}
+    assert adapted.card.training["recipe"]["system"] == "slim"
+    assert f"starting from {tmp_path / 'general'}: its 13 words are kept" in lines
+    assert adapted.card.perplexity["validation, sentence state"] < 6
+
+
+def test_a_model_is_not_overwritten(tmp_path: Path, texts: Texts, fast: Make) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(ConfigError, match="out is there already: remove it, or give another name"):
-        Trainer(make_recipe(FAST), texts, tmp_path / "out")
+        Trainer(fast(), texts, tmp_path / "out")
 
 
-def test_a_broken_state_is_named(tmp_path: Path, texts: Texts) -> None:
-    recipe = make_recipe(FAST | {"epochs": 1})
-    Trainer(recipe, texts, tmp_path / "out")._save()
-    state = tmp_path / "out.training" / "last" / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(ModelFileError, match="broken training state"):
-        Trainer(recipe, texts, tmp_path / "out").run()
-
-
-def test_divergence_is_said(tmp_path: Path, texts: Texts) -> None:
-    recipe = make_recipe(
-        FAST | {"optimizer": "sgd", "learning_rate": 1e30, "clip": 1e30, "schedule": "halve"}
-    )
+def test_divergence_is_said(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    recipe = fast(optimizer="sgd", learning_rate=1e30, clip=1e30, schedule="halve")
     with pytest.raises(ConfigError, match="training diverged: the loss is not finite; got learning rate"):
         Trainer(recipe, texts, tmp_path / "out").run()
 
 
-def test_recipes_are_files(tmp_path: Path) -> None:
-    path = tmp_path / "r.toml"
-    path.write_text('system = "slim"\nhidden_size = 40\n[options]\nparts = 4\n')
-    assert read_recipe(path, {"epochs": 2}) == Recipe(
-        system="slim", hidden_size=40, options={"parts": 4}, epochs=2
-    )
-    with pytest.raises(ConfigError, match=r"r\.toml: epochs: Input should be greater than or equal to 1"):
-        read_recipe(path, {"epochs": 0})
-    for values in ({"seed": -1}, {"seed": 1 << 70}, {"hidden_size": 100_000_000}, {"layers": 0}):
-        with pytest.raises(ConfigError, match=rf"{next(iter(values))}: Input should be"):
-            read_recipe(path, values)
-    with pytest.raises(ConfigError, match="cannot read the recipe"):
-        read_recipe(tmp_path / "none.toml", {})
-    path.write_text("= 3")
-    with pytest.raises(ConfigError, match="not a TOML file"):
-        read_recipe(path, {})
-
-
-def test_shipped_recipes_are_valid(repository: Path) -> None:
-    paths = sorted((repository / "models" / "training" / "recipes").glob("*.toml"))
-    assert paths
-    for path in paths:
-        assert json.dumps(read_recipe(path, {}).model_dump())
+def test_the_card_that_was_given_is_kept(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    given = ModelCard(name="mine", licence="CC0-1.0", perplexity={"other": 5.0})
+    Trainer(fast(epochs=1), texts, tmp_path / "out", card=given).run()
+    card = checkpoint.load(tmp_path / "out").card
+    assert (card.name, card.licence, card.perplexity["other"]) == ("mine", "CC0-1.0", 5.0)
+    assert [corpus["part"] for corpus in card.corpora] == ["train", "valid"]

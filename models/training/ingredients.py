@@ -1,0 +1,152 @@
+"""What a run starts with: words and texts as ids, the model, its loss."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models import checkpoint
+from models.architectures import architecture
+from models.checkpoint import Checkpoint
+from models.config import LanguageModelConfig
+from models.dropout import Dropout
+from models.language_model import LanguageModel
+from models.training.corpus import Corpus
+from models.training.distillation import DistilledCrossEntropy, Teacher
+from models.training.initialization import start_from
+from models.training.losses import ChunkedCrossEntropy, TrainingLoss
+from models.training.recipe import Recipe
+from models.training.sampled_losses import Noise, NoiseContrastive, SampledCrossEntropy
+from models.vocabulary import Vocabulary, build_vocabulary
+from nbest.errors import ConfigError
+from nbest.files import read_lines
+from nbest.signature import sha256_file
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Training and validation text."""
+
+    train: Path
+    valid: Path
+
+    def sha256(self) -> dict[str, str]:
+        """Digest of each file's bytes."""
+        return {"train": sha256_file(self.train), "valid": sha256_file(self.valid)}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Trained models that a run uses: one that it starts from, one that it learns from."""
+
+    init: Checkpoint | None
+    teacher: Checkpoint | None
+
+    @classmethod
+    def load(cls, init: Path | None, teacher: Path | None, device: str) -> "Sources":
+        """The models of these directories."""
+        return cls(
+            None if init is None else checkpoint.load(init, device),
+            None if teacher is None else checkpoint.load(teacher, device),
+        )
+
+    def digests(self) -> dict[str, str | None]:
+        """Digest of each, or None."""
+        pairs = (("init", self.init), ("teacher", self.teacher))
+        return {role: None if source is None else source.digest for role, source in pairs}
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """Everything a run works on; `notes` are lines for whoever started it."""
+
+    recipe: Recipe
+    vocabulary: Vocabulary
+    train: Corpus
+    valid: Corpus
+    model: LanguageModel
+    loss: TrainingLoss
+    dropout: Dropout
+    notes: tuple[str, ...]
+
+
+def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingredients:
+    """Read the texts, build the model; raises ConfigError where they cannot go together."""
+    vocabulary, notes = _vocabulary(recipe, texts, sources.init)
+    train = Corpus.from_lines(vocabulary, _lines(texts.train))
+    valid = Corpus.from_lines(vocabulary, _lines(texts.valid))
+    torch.manual_seed(recipe.seed)
+    recipe, config = _configuration(recipe, vocabulary, sources.init)
+    if sources.init is None:
+        model = LanguageModel(config)
+    else:
+        model, more = start_from(sources.init, config)
+        notes += more
+    model = model.to(device)
+    loss = _loss(recipe, model, vocabulary, train, sources.teacher)
+    return Ingredients(recipe, vocabulary, train, valid, model, loss, _dropout(recipe), tuple(notes))
+
+
+def _vocabulary(recipe: Recipe, texts: Texts, init: Checkpoint | None) -> tuple[Vocabulary, list[str]]:
+    """The words of the model that is started from, or of the training text; notes."""
+    if init is not None:
+        return init.vocabulary, [f"starting from {init.path}: its {len(init.vocabulary)} words are kept"]
+    built = build_vocabulary(
+        _lines(texts.train),
+        max_size=recipe.vocabulary_size,
+        min_count=recipe.min_count,
+        lowercase=recipe.lowercase,
+        unseen_types=recipe.unseen_types,
+    )
+    return built, []
+
+
+def _configuration(
+    recipe: Recipe, vocabulary: Vocabulary, init: Checkpoint | None
+) -> tuple[Recipe, LanguageModelConfig]:
+    """The recipe's model; or, where it names none, the very model that is started from."""
+    named = {"system", "hidden_size", "layers", "options"} & recipe.model_fields_set
+    if init is not None and not named:
+        config = init.model.config
+        own = {"system": config.system, "hidden_size": config.hidden_size, "layers": config.layers}
+        return recipe.model_copy(update=own), config
+    shape = (recipe.system, len(vocabulary), recipe.hidden_size, recipe.layers)
+    return recipe, architecture(*shape, **recipe.options)
+
+
+def _loss(
+    recipe: Recipe, model: LanguageModel, vocabulary: Vocabulary, train: Corpus, teacher: Checkpoint | None
+) -> TrainingLoss:
+    if teacher is not None:
+        if recipe.loss != "full" or recipe.precision != "fp32":
+            got = f"loss {recipe.loss!r}, precision {recipe.precision!r}"
+            raise ConfigError("a teacher needs the full softmax in full precision", got=got)
+        return DistilledCrossEntropy(
+            model,
+            Teacher(teacher, vocabulary),
+            weight=recipe.teacher_weight,
+            temperature=recipe.teacher_temperature,
+        )
+    if recipe.loss == "full":
+        return ChunkedCrossEntropy(model, low_precision=recipe.precision == "bf16")
+    counts = np.bincount(train.tokens, minlength=len(vocabulary)).astype(np.float64)
+    counts[vocabulary.end_id] = train.sentences
+    noise = Noise(counts, recipe.samples)
+    return NoiseContrastive(model, noise) if recipe.loss == "nce" else SampledCrossEntropy(model, noise)
+
+
+def _dropout(recipe: Recipe) -> Dropout:
+    return Dropout(
+        words=recipe.word_dropout,
+        inputs=recipe.input_dropout,
+        hidden=recipe.dropout,
+        outputs=recipe.dropout if recipe.output_dropout is None else recipe.output_dropout,
+        recurrent=recipe.weight_drop,
+        variational=recipe.variational_dropout,
+    )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    return (line for _, line in read_lines(path))
