@@ -38,7 +38,13 @@ def resolve(name_or_path: str) -> Path:
     )
 
 
-def open_scorer(name_or_path: str, device: str = "cpu", name: str | None = None) -> LanguageModelScorer:
-    """The model as a scorer; its name is the directory's unless another is given."""
+def open_scorer(
+    name_or_path: str, device: str = "cpu", name: str | None = None, *, self_normalized: bool = False
+) -> LanguageModelScorer:
+    """The model as a scorer; its name is the directory's unless another is given.
+
+    self_normalized  for models trained with NCE: no sum over the vocabulary
+    """
     path = resolve(name_or_path)
-    return LanguageModelScorer(checkpoint.load(path, device), name or path.resolve().name)
+    loaded = checkpoint.load(path, device)
+    return LanguageModelScorer(loaded, name or path.resolve().name, self_normalized=self_normalized)

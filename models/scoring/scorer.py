@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.checkpoint import Checkpoint, ModelCard
 from models.layers.lstm import concatenate
 from models.matrices.base import forbid_materialize
-from models.scoring.normalizer import log_normalizer
+from models.scoring.normalizer import constant_log_normalizer, log_normalizer
 from models.scoring.prefix_tree import PrefixTree, build_prefix_tree
 from models.vocabulary import words_of
 from nbest.errors import ModelFileError
@@ -49,15 +49,28 @@ class TokenScore(NamedTuple):
 
 
 class LanguageModelScorer:
-    """A language model as a scorer of texts."""
+    """A language model as a scorer of texts.
+
+    self_normalized  take a constant for the normaliser, which only a model trained with NCE allows; raises
+                     ConfigError for any other
+    """
 
     def __init__(
-        self, checkpoint: Checkpoint, name: str, *, batch: int = BATCH, group_words: int = GROUP_WORDS
+        self,
+        checkpoint: Checkpoint,
+        name: str,
+        *,
+        batch: int = BATCH,
+        group_words: int = GROUP_WORDS,
+        self_normalized: bool = False,
     ) -> None:
         self._checkpoint = checkpoint
         self._name = name
         self.batch = batch
         self.group_words = group_words
+        self._constant: float | None = None
+        if self_normalized:
+            self._constant = constant_log_normalizer(checkpoint.card.training, str(checkpoint.path))
 
     @property
     def name(self) -> str:
@@ -66,8 +79,8 @@ class LanguageModelScorer:
 
     @property
     def digest(self) -> str:
-        """``sha256:HEX`` of configuration, weights and vocabulary."""
-        return self._checkpoint.digest
+        """``sha256:HEX`` of configuration, weights and vocabulary; and whether scores are self-normalized."""
+        return self._checkpoint.digest + ("" if self._constant is None else "+self-normalized")
 
     @property
     def card(self) -> ModelCard:
@@ -165,8 +178,11 @@ class LanguageModelScorer:
         prepared = model.prepare_output(hidden)
         where = torch.from_numpy(positions).to(model.device)
         logits = model.pairs(prepared, where, torch.from_numpy(ids).to(model.device))
-        normalizer = log_normalizer(model, prepared, len(hidden))
-        values = (logits.double() - normalizer.double()[where]).cpu().numpy()
+        if self._constant is None:
+            normalizer = log_normalizer(model, prepared, len(hidden)).double()[where]
+        else:
+            normalizer = torch.full_like(logits, self._constant, dtype=torch.float64)
+        values = (logits.double() - normalizer).cpu().numpy()
         into[children] = values[: len(children)]
         ends[part.start + ending] = values[len(children) :]
 

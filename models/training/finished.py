@@ -15,7 +15,11 @@ from nbest.signature import signature
 def finished_card(
     card: ModelCard, run: Ingredients, sources: Sources, sha256: dict[str, str], progress: Progress
 ) -> ModelCard:
-    """`card` with how the run's model was trained and how well it predicts the validation text."""
+    """`card` with how the run's model was trained and how well it predicts the validation text.
+
+    Who made the model that it was started from is named too, and that model's licence holds unless another
+    was given.
+    """
     sentence = perplexity(run.model, run.vocabulary, run.valid, "sentence")
     stream = perplexity(run.model, run.vocabulary, run.valid, "stream")
     measured = {
@@ -23,8 +27,11 @@ def finished_card(
         "validation, stream state": stream.value,
         "validation, sentence state, OOV spread": sentence.oov_spread,
     }
+    inherited = sources.init.card if sources.init is not None else card
     return card.model_copy(
         update={
+            "licence": card.licence or inherited.licence,
+            "attribution": [*dict.fromkeys([*inherited.attribution, *card.attribution])],
             "perplexity": card.perplexity | measured,
             "oov_rate": card.oov_rate | {"validation": sentence.oov / sentence.predictions},
             "corpora": card.corpora or [{"part": part, "sha256": digest} for part, digest in sha256.items()],

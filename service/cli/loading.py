@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from service.registry import TokenScorer
 
 
-def open_scorers(names: Sequence[str]) -> "list[TokenScorer]":
+def open_scorers(names: Sequence[str], *, self_normalized: bool = False) -> "list[TokenScorer]":
     """A scorer for each --lm; raises NotFoundError, ModelFileError, or ConfigError for one named twice."""
-    scorers = [open_scorer(name) for name in names]
+    scorers = [open_scorer(name, self_normalized=self_normalized) for name in names]
     seen = [scorer.name for scorer in scorers]
     for name in seen:
         if seen.count(name) > 1:
@@ -28,17 +28,23 @@ def open_scorers(names: Sequence[str]) -> "list[TokenScorer]":
     return scorers
 
 
-def open_scorer(name: str) -> "TokenScorer":
+def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
     """The scorer of one --lm: KIND:PATH where a scorer of that kind is installed, else a model of ours."""
     from importlib.metadata import entry_points
 
     kind, colon, path = name.partition(":")
     for point in entry_points(group="nbest.scorers", name=kind) if colon else ():
+        if self_normalized:
+            raise ConfigError(
+                "only a model trained with NCE can be scored self-normalized",
+                where="--self-normalized",
+                got=repr(name),
+            )
         opened: TokenScorer = point.load()(path)
         return opened
     from models import catalog
 
-    return catalog.open_scorer(name)
+    return catalog.open_scorer(name, self_normalized=self_normalized)
 
 
 def read_lists(path: str, list_format: str | None, features: Sequence[str] | None = None) -> "NbestLists":

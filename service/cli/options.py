@@ -19,6 +19,11 @@ lm = click.option(
     metavar="MODEL",
     help="Language model: a directory, the name of one that ships with nbest, or kenlm:FILE. May repeat.",
 )
+self_normalized = click.option(
+    "--self-normalized",
+    is_flag=True,
+    help="Take the normaliser for constant: faster, and only for models trained with loss=nce.",
+)
 list_format = click.option(
     "--format",
     "list_format",

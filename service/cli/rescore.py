@@ -12,6 +12,7 @@ from service.cli.loading import open_scorers, read_lists
 @click.command()
 @options.lists_argument
 @options.lm
+@options.self_normalized
 @click.option("--weights", metavar="FILE", help="A weight set of `nbest tune`, or a moses.ini.")
 @options.add_feature
 @options.list_format
@@ -28,6 +29,7 @@ from service.cli.loading import open_scorers, read_lists
 def rescore(
     lists: str,
     lms: tuple[str, ...],
+    self_normalized: bool,
     weights: str | None,
     external: tuple[str, ...],
     list_format: str | None,
@@ -51,7 +53,7 @@ def rescore(
     found = read_lists(lists, list_format, features)
     check_target(out, format_of(found), one_best=one_best)
     chosen = read_weights_for(weights, found) if weights is not None else None
-    scorers = [Counting(scorer) for scorer in open_scorers(lms)]
+    scorers = [Counting(scorer) for scorer in open_scorers(lms, self_normalized=self_normalized)]
     policy: pipeline.UnknownFeature = "ignore" if unknown_feature == "ignore" else "error"
     ranked = pipeline.rescore(found, scorers, chosen, external=given, unknown_feature=policy)
     if one_best:

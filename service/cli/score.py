@@ -23,17 +23,21 @@ _BLOCK = 4096  # sentences scored at once
 @click.option("--text/--no-text", "with_text", default=False, help="Also print the sentence.")
 @click.option("--tokens", is_flag=True, help="One line per token instead: sentence, token, log-prob, OOV.")
 @click.option("--lower", is_flag=True, help="Lower-case the sentences first.")
+@options.self_normalized
 @options.out("Where the table goes; standard output by default.")
-def score(sentences: str, lm: str, with_text: bool, tokens: bool, lower: bool, out: str) -> None:
+def score(
+    sentences: str, lm: str, with_text: bool, tokens: bool, lower: bool, self_normalized: bool, out: str
+) -> None:
     """Score SENTENCES (a file; standard input by default), one a line.
 
     Prints a TAB-separated line each: natural log-probability, tokens, out-of-vocabulary words. The end of
-    the sentence is scored and counted. The total and the perplexity follow on standard error.
+    the sentence is scored and counted. The total and the perplexity follow on standard error;
+    self-normalized scores have no perplexity.
     """
     from nbest.files import write_whole
 
-    scorer = open_scorer(lm)
-    sums = _Sums()
+    scorer = open_scorer(lm, self_normalized=self_normalized)
+    sums = _Sums(exact=not self_normalized)
     with write_whole(out) as stream:
         for block in _blocks(sentences, lower):
             lines = _token_lines if tokens else _sentence_lines
@@ -42,9 +46,10 @@ def score(sentences: str, lm: str, with_text: bool, tokens: bool, lower: bool, o
 
 
 class _Sums:
-    """What the summary says."""
+    """What the summary says; a perplexity only of exact log-probabilities."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool) -> None:
+        self.exact = exact
         self.sentences = self.tokens = self.oov = 0
         self.nat_log_probs: list[float] = []
 
@@ -56,7 +61,8 @@ class _Sums:
 
     def __str__(self) -> str:
         total = math.fsum(self.nat_log_probs)
-        perplexity = f"{math.exp(min(-total / self.tokens, 700)):.4f}" if self.tokens else "none"
+        has_one = self.exact and self.tokens
+        perplexity = f"{math.exp(min(-total / self.tokens, 700)):.4f}" if has_one else "none"
         return (
             f"sentences {self.sentences}  tokens {self.tokens}  oov {self.oov}  "
             f"nat_log_prob {total:.4f}  perplexity {perplexity}"

@@ -8,6 +8,20 @@ import click
 from nbest.files import check_output_directory
 from service.cli import options
 
+# Said here because the help must not wait for torch; a test holds both against what there is.
+SYSTEMS = ("lstm", "belm", "bllm", "slim", "hashnet", "sparse", "low-rank", "projected", "tensor-train")
+RECIPES = (
+    "captions",
+    "english-small",
+    "ptb-lstm-500",
+    "ptb-belm-500",
+    "ptb-bllm-500",
+    "ptb-200",
+    "ptb-slim-300",
+    "ptb-low-rank-650",
+    "awd-ptb",
+)
+
 
 class CardText(click.types.StringParamType):
     """Text for the model's card, which is UTF-8; the directory's name is in it too."""
@@ -38,7 +52,7 @@ def _parse_options(
 
 
 @click.command()
-@click.option("--system", metavar="NAME", help="lstm, belm, bllm or slim.")
+@click.option("--system", metavar="NAME", help=f"One of {', '.join(SYSTEMS)}.")
 @click.option(
     "--train", "train_text", required=True, metavar="FILE", help="Training text, a sentence a line."
 )
@@ -52,7 +66,19 @@ def _parse_options(
     help="Where the model goes.",
 )
 @click.option(
-    "--recipe", metavar="NAME|FILE", help="A recipe that ships (captions, english-small) or a TOML file."
+    "--recipe", metavar="NAME|FILE", help=f"A recipe that ships ({', '.join(RECIPES)}) or a TOML file."
+)
+@click.option(
+    "--init",
+    metavar="MODEL",
+    help="Start from a trained model, a directory or one that ships: its words and its matrices; the very "
+    "same model unless a system or sizes are given.",
+)
+@click.option(
+    "--teacher",
+    metavar="MODEL",
+    help="Learn from a trained model of the same words beside the text (teacher_weight, "
+    "teacher_temperature).",
 )
 @click.option("--hidden-size", type=int, help="Cells of each LSTM layer; also the size of word vectors.")
 @click.option("--layers", type=int, help="LSTM layers.")
@@ -68,7 +94,7 @@ def _parse_options(
     multiple=True,
     callback=_parse_options,
     metavar="NAME=VALUE",
-    help="Any other value of the recipe, such as learning_rate=0.002. May repeat.",
+    help="Any other value of the recipe, such as learning_rate=0.002 or loss=nce. May repeat.",
 )
 @click.option(
     "--option",
@@ -96,6 +122,8 @@ def train(
     valid_text: str,
     out: str,
     recipe: str | None,
+    init: str | None,
+    teacher: str | None,
     changes: dict[str, Any],
     system_options: dict[str, Any],
     licence: str | None,
@@ -112,6 +140,7 @@ def train(
     """
     import torch
 
+    from models.catalog import resolve
     from models.checkpoint import ModelCard
     from models.training.ingredients import Texts
     from models.training.recipe import make_recipe, read_recipe
@@ -136,6 +165,8 @@ def train(
         made,
         Texts(Path(train_text), Path(valid_text)),
         Path(out),
+        init=None if init is None else resolve(init),
+        teacher=None if teacher is None else resolve(teacher),
         report=lambda line: click.echo(line, err=True),
         device=device,
         card=card,

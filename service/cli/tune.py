@@ -36,6 +36,7 @@ def _parse_fixed(
 @options.lists_argument
 @options.references
 @options.lm
+@options.self_normalized
 @options.metric
 @options.list_format
 @options.features
@@ -65,6 +66,7 @@ def tune(
     lists: str,
     references: tuple[str, ...],
     lms: tuple[str, ...],
+    self_normalized: bool,
     metric_name: str,
     tokenize: str,
     lowercase: bool,
@@ -98,7 +100,7 @@ def tune(
     found = read_lists(lists, list_format, features)
     known = read_weights_for(initial, found) if initial is not None else None
     texts = read_references(references, found)
-    scorers = open_scorers(lms)
+    scorers = open_scorers(lms, self_normalized=self_normalized)
     schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, given))
     first, bounds = _start(known, fixed, schema, found.source)
     counts = measure.counts(found.texts, found.segments, texts)  # (N, K)

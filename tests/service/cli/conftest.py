@@ -22,8 +22,8 @@ def run(world: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs `nbest ARGUMENTS`; `small` and `other` are unigram models, `broken` is a corrupt one."""
     real = catalog.open_scorer
 
-    def fake_open(name: str) -> Any:
-        return world.open_scorer(name) if name in {"small", "other", "broken"} else real(name)
+    def fake_open(name: str, **options: Any) -> Any:
+        return world.open_scorer(name) if name in {"small", "other", "broken"} else real(name, **options)
 
     monkeypatch.setattr(catalog, "open_scorer", fake_open)
 

@@ -1,0 +1,116 @@
+"""nbest train as a user runs it: from text to scores, from one model to another."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import checkpoint
+from models.architectures import SYSTEMS
+from service.cli import train
+
+FAST = ["--hidden-size", 12, "--set", "optimizer=adam", "--set", "learning_rate=0.02", "--set", "clip=1.0"]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("a man is riding a horse\na man is writing\nthe horse is riding\n" * 10)
+    return path
+
+
+@pytest.fixture
+def trained(run: Any, text: Path, tmp_path: Path) -> Any:
+    """Trains a model with these arguments; gives the result and the directory."""
+
+    def call(name: str, *arguments: object) -> Any:
+        texts = ["--train", text, "--valid", text, "--out", tmp_path / name]
+        return run("train", *texts, *FAST, "--epochs", 2, *arguments)
+
+    return call
+
+
+def test_what_the_help_says_is_there(repository: Path) -> None:
+    recipes = (repository / "models" / "training" / "recipes").glob("*.toml")
+    assert set(train.RECIPES) == {path.stem for path in recipes}
+    assert set(train.SYSTEMS) == set(SYSTEMS)
+
+
+def test_a_model_with_its_log(trained: Any, tmp_path: Path) -> None:
+    result = trained("m", "--system", "slim", "--licence", "CC0-1.0")
+    assert result.exit_code == 0, result.stderr
+    names = {path.name for path in (tmp_path / "m").iterdir()}
+    assert names == {
+        "card.json",
+        "config.json",
+        "log.csv",
+        "log.svg",
+        "model.safetensors",
+        "vocabulary.json",
+    }
+    assert checkpoint.load(tmp_path / "m").card.licence == "CC0-1.0"
+
+
+def test_self_normalized_scores(run: Any, trained: Any, text: Path, tmp_path: Path) -> None:
+    trained("nce", "--set", "loss=nce", "--set", "samples=50")
+    trained("full")
+    exact = run("score", text, "--lm", tmp_path / "nce")
+    quick = run("score", text, "--lm", tmp_path / "nce", "--self-normalized")
+    assert quick.exit_code == 0, quick.stderr
+    assert quick.stdout != exact.stdout
+    first = [float(result.stdout.split("\t")[0]) for result in (exact, quick)]
+    assert first[1] == pytest.approx(first[0], abs=3)
+    assert quick.stderr.endswith("perplexity none\n")
+    for model in (tmp_path / "full", "kenlm:x.arpa"):
+        refused = run("score", text, "--lm", model, "--self-normalized")
+        assert refused.exit_code == 2
+        assert "only a model trained with NCE can be scored self-normalized" in refused.stderr
+
+
+def test_self_normalized_weights_are_bound_to_such_scores(
+    run: Any, trained: Any, lists: Path, references: Path, tmp_path: Path
+) -> None:
+    trained("nce", "--set", "loss=nce", "--set", "samples=50")
+    model, weights = ["--lm", tmp_path / "nce"], tmp_path / "w.json"
+    arguments = ["tune", lists, *model, "--ref", references, "--metric", "bleu", "--restarts", 2]
+    tuned = run(*arguments, "--self-normalized", "--out", weights)
+    assert tuned.exit_code == 0, tuned.stderr
+    assert run("rescore", lists, *model, "--self-normalized", "--weights", weights).exit_code == 0
+    other = run("rescore", lists, *model, "--weights", weights)
+    assert other.exit_code == 2
+    assert "+self-normalized" in other.stderr
+
+
+def test_adapting_the_model_of_another(run: Any, trained: Any, tmp_path: Path) -> None:
+    general = ["--system", "bllm", "--licence", "CC BY-SA 4.0", "--attribution", "someone"]
+    assert trained("general", *general).exit_code == 0
+    own = tmp_path / "own.txt"
+    own.write_text("a man is writing a horse\n" * 8)
+    arguments = ["--train", own, "--valid", own, "--init", tmp_path / "general", "--epochs", 1]
+    result = run("train", *arguments, "--attribution", "me", "--out", tmp_path / "mine")
+    assert result.exit_code == 0, result.stderr
+    source, made = (checkpoint.load(tmp_path / name) for name in ("general", "mine"))
+    assert made.model.config == source.model.config
+    assert made.vocabulary == source.vocabulary
+    assert made.card.training["init"] == {"name": "general", "digest": source.digest}
+    assert (made.card.licence, made.card.attribution) == ("CC BY-SA 4.0", ["someone", "me"])
+    assert "its 10 words are kept" in result.stderr
+    refused = run("train", *arguments, "--hidden-size", 16, "--system", "bllm", "--out", tmp_path / "other")
+    assert refused.exit_code == 2
+    assert "embedding: a matrix of another shape" in refused.stderr
+    missing = run("train", *arguments[:4], "--init", "nowhere", "--out", tmp_path / "other")
+    assert "no such model: 'nowhere'" in missing.stderr
+
+
+def test_learning_from_a_teacher(trained: Any, tmp_path: Path, run: Any) -> None:
+    trained("big", "--hidden-size", 16)
+    result = trained("small", "--teacher", tmp_path / "big", "--set", "teacher_weight=0.8")
+    assert result.exit_code == 0, result.stderr
+    card = checkpoint.load(tmp_path / "small").card
+    assert card.training["teacher"]["name"] == "big"
+    other = tmp_path / "other.txt"
+    other.write_text("quite other words\n" * 8)
+    arguments = ["--train", other, "--valid", other, "--out", tmp_path / "x", "--teacher", tmp_path / "big"]
+    refused = run("train", *arguments)
+    assert refused.exit_code == 2
+    assert "the teacher has another vocabulary" in refused.stderr
