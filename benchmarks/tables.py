@@ -8,6 +8,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def _change(value: float | None, first: float | None) -> str:
 
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
+    "models.md": {name: partial(papers, rows) for name, rows in PAPERS.items()},
 }
 
 
