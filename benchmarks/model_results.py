@@ -40,7 +40,12 @@ def measure(model: Path, data: Path, corpus: str) -> dict[str, Any]:
         text = Corpus.from_lines(loaded.vocabulary, (line for _, line in read_lines(data / name)))
         for state in STATES:
             result = perplexity(loaded.model, loaded.vocabulary, text, state)
-            measured[f"{part}, {state} state"] = {"perplexity": result.value, "oov_spread": result.oov_spread}
+            measured[f"{part}, {state} state"] = {
+                "perplexity": result.value,
+                "known_words": result.known,
+                "oov_spread": result.oov_spread,
+                "oov_rate": result.oov / result.predictions,
+            }
     log = model / "log.csv"
     return {
         "made": {

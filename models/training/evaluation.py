@@ -18,12 +18,17 @@ from models.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Nats over a corpus; `predictions` counts words and ``</s>``, `oov` the ``<unk>`` among them."""
+    """Nats over a corpus.
+
+    predictions   words and ``</s>``; `oov` of them are ``<unk>``
+    nats          for all of them, ``<unk>`` scored as one word; `oov_nats` of them for the ``<unk>``
+    """
 
     nats: float
     predictions: int
     oov: int
     nat_oov_charge: float
+    oov_nats: float = 0.0
 
     @property
     def value(self) -> float:
@@ -34,6 +39,11 @@ class Perplexity:
     def oov_spread(self) -> float:
         """The same with P(<unk>) spread over unseen types, as rescoring charges it."""
         return _exp((self.nats - self.oov * self.nat_oov_charge) / self.predictions)
+
+    @property
+    def known(self) -> float:
+        """Over the words of the vocabulary and ``</s>`` alone; what stands before them may be ``<unk>``."""
+        return _exp((self.nats - self.oov_nats) / max(1, self.predictions - self.oov))
 
 
 def perplexity(
@@ -51,12 +61,14 @@ def perplexity(
              that fills no row out
     """
     loss = ChunkedCrossEntropy(model)
-    nats, count, oov = 0.0, 0, 0
+    known_nats, oov_nats, count, oov = 0.0, 0.0, 0, 0
     for hidden, targets in _outputs(model, vocabulary, corpus, state, tokens_per_batch, columns):
-        nats += loss.nats(hidden, targets)
+        unknown = targets == vocabulary.unknown_id
+        known_nats += loss.nats(hidden[~unknown], targets[~unknown])
+        oov_nats += loss.nats(hidden[unknown], targets[unknown])
         count += len(targets)
-        oov += int((targets == vocabulary.unknown_id).sum())
-    return Perplexity(nats, count, oov, vocabulary.nat_oov_charge)
+        oov += int(unknown.sum())
+    return Perplexity(known_nats + oov_nats, count, oov, vocabulary.nat_oov_charge, oov_nats)
 
 
 @dataclass(frozen=True)

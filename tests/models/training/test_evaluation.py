@@ -31,6 +31,12 @@ def test_sentence_state_is_the_sum_of_reference_scores(
     assert found.oov_spread == pytest.approx(math.exp(charged / found.predictions), rel=1e-4)
     plain = charged + found.oov * vocabulary.nat_oov_charge
     assert found.value == pytest.approx(math.exp(plain / found.predictions), rel=1e-4)
+    known = 0.0
+    for line in LINES:
+        tokens = [*line.split(), "</s>"]
+        scores = zip(tokens, reference.token_scores(line), strict=True)
+        known -= sum(score for token, score in scores if token != "unknown")
+    assert found.known == pytest.approx(math.exp(known / (found.predictions - 3)), rel=1e-4)
 
 
 def test_stream_state_is_one_text(make_model: Make, vocabulary: Vocabulary) -> None:
