@@ -1,14 +1,17 @@
 """Kaldi n-best directories, written: the tables of the source and one more for each new feature.
 
-The source's archives are copied byte for byte (other files beside them are not). A new feature NAME
-becomes ``lmwt.NAME``, negated as Kaldi's costs are; new totals become ``total``, negated too, and not
-``lmwt.*``: they are no feature when the directory is read again.
+In the order of the source its archives are copied byte for byte (other files beside them are not). After a
+rescoring every table is re-sorted: the best hypothesis takes the utterance's first key (``utt-1``), the costs
+stay as they were written, and a table `rank` says for each key which rank the decoder gave the hypothesis.
+A new feature NAME becomes ``lmwt.NAME``, negated as Kaldi's costs are; new totals become ``total``, negated
+too. Neither ``total`` nor ``rank`` is ``lmwt.*``: they are no features when the directory is read again.
 """
 
+import logging
 import os
 import re
 import shutil
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +20,12 @@ from numpy.typing import NDArray
 from nbest.errors import FeatureError, FormatError, shorten
 from nbest.files import write_whole_directory
 from rescoring.formats.kaldi import KaldiRecord, archive_numbers, table_name
-from rescoring.formats.kaldi_tables import entries
+from rescoring.formats.kaldi_tables import BINARY, entries
 from rescoring.nbest import NbestLists
 
-TOTAL = "total"
+_log = logging.getLogger(__name__)
+_BINARY_ENTRY = b" " + BINARY
+TOTAL, RANK = "total", "rank"
 KALDI_NAMES = ("num_jobs", "archives.*")  # all that an n-best directory holds
 
 
@@ -32,25 +37,34 @@ def write_kaldi(
 ) -> None:
     """An n-best directory with the tables of the source and one more for each new feature.
 
-    Keys keep their ranks and their places, so `order` only matters for lists that were not read from Kaldi:
-    those become one archive, ranked in that order. The directory is written whole or not at all; raises
-    InputError where `path` is a directory that holds other things than an n-best directory.
+    Another order than the lists' own, or `totals`, re-sorts the tables; lists that were not read from Kaldi
+    become one archive, ranked in `order`. A table of an earlier rescoring (there is a ``total``) whose
+    feature was not read is replaced where the same feature is new, and a warning says so. The directory is
+    written whole or not at all; raises InputError where `path` is a directory that holds other things than
+    an n-best directory, FeatureError for a name that is taken.
     """
     with write_whole_directory(path, replaces=KALDI_NAMES) as fresh:
+        added = [feature.name for feature in lists.schema]
+        columns: dict[str, NDArray[np.float64]] = {}
         if lists.records and all(isinstance(record, KaldiRecord) for record in lists.records):
-            records = [record for record in lists.records if isinstance(record, KaldiRecord)]
-            replaced = frozenset() if totals is None else frozenset({TOTAL})
-            _copy_tables(Path(lists.source), fresh, records, replaced)
-            added = [f.name for f in lists.schema if f.name not in records[0].own_features]
+            source = Path(lists.source)
+            read = [record for record in lists.records if isinstance(record, KaldiRecord)]
+            added = [name for name in added if name not in read[0].own_features]
+            replaced = _replaced(source, [table_name(name) for name in added])
+            replaced |= frozenset() if totals is None else frozenset({TOTAL})
+            records, ranks = read, None
+            if totals is not None or not np.array_equal(order, np.arange(len(read))):
+                records = _renumbered(lists, read, order)
+                ranks = {new.key: old.key.rpartition("-")[2] for old, new in zip(read, records, strict=True)}
+            _copy_tables(source, fresh, read, records if ranks else None, replaced)
+            if ranks:
+                _write_ranks(fresh, records, ranks)
         else:
             records = _write_texts(lists, fresh, order)
-            added = [feature.name for feature in lists.schema]
-        columns = {table_name(name): _one_value(lists, name) for name in added}
+        columns |= {table_name(name): _one_value(lists, name) for name in added}
         if totals is not None:
             columns[TOTAL] = totals
-        for archive in sorted({record.archive for record in records}):
-            rows = [row for row, record in enumerate(records) if record.archive == archive]
-            rows.sort(key=lambda row: records[row].position)
+        for archive, rows in _by_archive(records):
             for name, values in columns.items():
                 target = fresh / f"archives.{archive}" / name
                 if target.exists():
@@ -59,6 +73,49 @@ def write_kaldi(
                     )
                 lines = (f"{records[row].key} {0.0 - values[row]:.10g}\n" for row in rows)
                 target.write_bytes("".join(lines).encode())
+
+
+def _by_archive(records: Sequence[KaldiRecord]) -> list[tuple[int, list[int]]]:
+    """(archive, its rows in the order of its lines)."""
+    rows: dict[int, list[int]] = {}
+    for row, record in enumerate(records):
+        rows.setdefault(record.archive, []).append(row)
+    return [
+        (archive, sorted(several, key=lambda row: records[row].position))
+        for archive, several in sorted(rows.items())
+    ]
+
+
+def _replaced(source: Path, names: Sequence[str]) -> frozenset[str]:
+    """The tables of an earlier rescoring that new ones take the place of; a decoder's own are never lost."""
+    folders = [source / f"archives.{archive}" for archive in archive_numbers(source)]
+    if not all((folder / TOTAL).is_file() for folder in folders):
+        return frozenset()
+    found = [name for name in names if any((folder / name).exists() for folder in folders)]
+    if found:
+        _log.warning("%s: scores of an earlier rescoring are replaced: %s", source, ", ".join(found))
+    return frozenset(found)
+
+
+def _renumbered(
+    lists: NbestLists, records: Sequence[KaldiRecord], order: NDArray[np.int64]
+) -> list[KaldiRecord]:
+    """(N,) the record of each row in its new place: the utterance's keys are dealt out best first."""
+    new = list(records)
+    for rows in lists:
+        slots = sorted((records[row] for row in rows), key=lambda record: int(record.key.rpartition("-")[2]))
+        for row, slot in zip(order[rows.start : rows.stop].tolist(), slots, strict=True):
+            new[row] = slot
+    return new
+
+
+def _write_ranks(fresh: Path, records: Sequence[KaldiRecord], ranks: Mapping[str, str]) -> None:
+    """The table `rank`; one that an earlier rescoring left says the decoder's ranks already."""
+    for archive, rows in _by_archive(records):
+        target = fresh / f"archives.{archive}" / RANK
+        if not target.exists():
+            lines = (f"{records[row].key} {ranks[records[row].key]}\n" for row in rows)
+            target.write_bytes("".join(lines).encode())
 
 
 def _one_value(lists: NbestLists, name: str) -> NDArray[np.float64]:
@@ -73,9 +130,19 @@ def _one_value(lists: NbestLists, name: str) -> NDArray[np.float64]:
     return values[:, 0]
 
 
-def _copy_tables(source: Path, fresh: Path, records: Sequence[KaldiRecord], leave_out: Set[str]) -> None:
-    """The tables of every archive: whole, or only the entries of `records` where lists were left out."""
+def _copy_tables(
+    source: Path,
+    fresh: Path,
+    records: Sequence[KaldiRecord],
+    renumbered: Sequence[KaldiRecord] | None,
+    leave_out: Set[str],
+) -> None:
+    """The tables of every archive: whole, or only the entries of `records` where lists were left out.
+
+    With `renumbered` (N,) each entry goes to its row's new key, at that key's place.
+    """
     kept = {record.key for record in records}
+    moved = None if renumbered is None else dict(zip((r.key for r in records), renumbered, strict=True))
     if (source / "num_jobs").exists():
         shutil.copyfile(source / "num_jobs", fresh / "num_jobs")
     for archive in archive_numbers(source):
@@ -87,11 +154,25 @@ def _copy_tables(source: Path, fresh: Path, records: Sequence[KaldiRecord], leav
         for table in sorted(tables.iterdir()):
             if not table.is_file() or table.name in leave_out:
                 continue
-            if complete:
+            if moved is not None:
+                (folder / table.name).write_bytes(_moved(table, moved))
+            elif complete:
                 shutil.copyfile(table, folder / table.name)
             else:
                 pieces = entries(table.read_bytes(), str(table))
                 (folder / table.name).write_bytes(b"".join(whole for key, _, whole in pieces if key in kept))
+
+
+def _moved(table: Path, to: Mapping[str, KaldiRecord]) -> bytes:
+    """The table with each entry under its new key, at that key's line; the rest of an entry is as it was."""
+    placed: list[tuple[int, bytes]] = []
+    for key, _, whole in entries(table.read_bytes(), str(table)):
+        if key in to:
+            rest = whole[len(key.encode()) :]
+            if not rest.startswith(_BINARY_ENTRY) and not rest.endswith(b"\n"):
+                rest += b"\n"  # the last line of a file may have none, and is perhaps not the last any more
+            placed.append((to[key].position, to[key].key.encode() + rest))
+    return b"".join(entry for _, entry in sorted(placed, key=lambda one: one[0]))
 
 
 def _write_texts(lists: NbestLists, fresh: Path, order: NDArray[np.int64]) -> list[KaldiRecord]:

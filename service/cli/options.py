@@ -99,10 +99,10 @@ def out(
 
     `check` None is for lists: only their format says whether they go to a file.
     """
+    # click takes a default of None for a value, and asks for no required option that has one.
     return click.option(
         name,
-        required=required,
-        default=None if required else default,
+        **({"required": True} if required else {"default": default}),
         callback=checked(check) if check else None,
         metavar="FILE",
         help=help,

@@ -29,18 +29,76 @@ def test_nothing_added_is_a_copy(directory: Path, tmp_path: Path) -> None:
 def test_new_features_are_new_tables_of_costs(directory: Path, tmp_path: Path) -> None:
     lists = read_kaldi(directory).with_feature("small", np.array([-41.25, -123456.789, 0, -1e-7]))
     lists = lists.with_feature("word_count", np.array([3, 2, 0, 1]))
-    write_kaldi(lists, tmp_path / "out", as_they_are(lists), np.array([-1.5, 2, 0, -3]))
+    write_kaldi(lists, tmp_path / "out", as_they_are(lists))
     out = files(tmp_path / "out")
     assert out["archives.1/lmwt.small"] == b"a-b-1 41.25\na-b-2 123456.789\na-c-1 0\n"
     assert out["archives.2/lmwt.small"] == b"z-1 1e-07\n"
     assert out["archives.1/lmwt.word_count"] == b"a-b-1 -3\na-b-2 -2\na-c-1 0\n"
-    assert out["archives.1/total"] == b"a-b-1 1.5\na-b-2 -2\na-c-1 0\n"
     assert {name: content for name, content in out.items() if name in files(directory)} == files(directory)
     again = read_kaldi(tmp_path / "out", columns=lists.column_names)
     assert np.array_equal(again.features, lists.features)
-    assert "total" not in read_kaldi(tmp_path / "out").column_names
-    write_kaldi(again, tmp_path / "out", as_they_are(again), np.array([1, 2, 3, 4]))
-    assert (tmp_path / "out" / "archives.2" / "total").read_bytes() == b"z-1 -4\n"
+
+
+def test_a_rescoring_sorts_every_table(directory: Path, tmp_path: Path) -> None:
+    ali = [binary("a-b-1", [10, 32]), binary("a-b-2", [1]), binary("a-c-1", [5])]
+    (directory / "archives.1" / "ali").write_bytes(b"".join(ali))
+    (directory / "archives.1" / "lmwt.rnn").write_text("a-c-1 1e-05\na-b-1\t6.50\na-b-2\t7")  # no last \\n
+    lists = read_kaldi(directory).with_feature("small", np.array([-41.25, -1, 0, -2]))
+    write_kaldi(lists, tmp_path / "out", np.array([1, 0, 2, 3]), np.array([-1.5, 2, 0, -3]))
+    out = files(tmp_path / "out")
+    assert out["archives.1/words_text"] == b"a-b-1 first word\na-b-2 the first word\na-c-1 \n"
+    assert out["archives.1/words"] == b"a-b-1 2 3 \na-b-2 1 2 3 \na-c-1 \n"
+    assert out["archives.1/acwt"] == b"a-b-1 11 \na-b-2 10.5 \na-c-1 -0 \n"
+    assert out["archives.1/lmwt.rnn"] == b"a-b-1\t7\na-b-2\t6.50\na-c-1 1e-05\n"
+    assert out["archives.1/lmwt.small"] == b"a-b-1 1\na-b-2 41.25\na-c-1 0\n"
+    assert out["archives.1/ali"] == binary("a-b-1", [1]) + binary("a-b-2", [10, 32]) + ali[2]
+    assert out["archives.1/total"] == b"a-b-1 -2\na-b-2 1.5\na-c-1 0\n"
+    assert out["archives.1/rank"] == b"a-b-1 2\na-b-2 1\na-c-1 1\n"
+    assert out["archives.2/rank"] == b"z-1 1\n"
+    again = read_kaldi(tmp_path / "out")
+    assert again.texts == ("first word", "the first word", "", "only")
+    assert {"total", "rank"}.isdisjoint(again.column_names)
+    # back in the decoder's order: what was there is there again, and the ranks are still the decoder's
+    write_kaldi(again, tmp_path / "back", np.array([1, 0, 2, 3]), np.array([1, 2, 3, 4]))
+    back = files(tmp_path / "back")
+    assert back["archives.1/rank"] == b"a-b-1 1\na-b-2 2\na-c-1 1\n"
+    assert back["archives.2/total"] == b"z-1 -4\n"
+    for name, content in files(directory).items():
+        tidy = b"a-b-1\t6.50\na-b-2\t7\na-c-1 1e-05\n" if name == "archives.1/lmwt.rnn" else content
+        assert back[name] == tidy, name
+
+
+def test_keys_are_dealt_out_in_their_places(tmp_path: Path) -> None:
+    """Lines stand as Kaldi sorts them, ranks have gaps: the best takes the lowest rank that is there."""
+    write(tmp_path / "in" / "archives.1", words_text="u-1 a\nu-11 c\nu-3 b\n", acwt="u-1 1\nu-11 3\nu-3 2\n")
+    lists = read_kaldi(tmp_path / "in")
+    assert lists.texts == ("a", "b", "c")
+    write_kaldi(lists, tmp_path / "out", np.array([2, 0, 1]))
+    assert files(tmp_path / "out") == {
+        "archives.1/words_text": b"u-1 c\nu-11 b\nu-3 a\n",
+        "archives.1/acwt": b"u-1 3\nu-11 2\nu-3 1\n",
+        "archives.1/rank": b"u-1 11\nu-11 3\nu-3 1\n",
+    }
+
+
+def test_some_of_the_lists_sorted(directory: Path, tmp_path: Path) -> None:
+    lists = read_kaldi(directory, columns=["all"]).select([0])
+    write_kaldi(lists, tmp_path / "out", np.array([1, 0]))
+    out = files(tmp_path / "out")
+    assert out["archives.1/words_text"] == b"a-b-1 first word\na-b-2 the first word\n"
+    assert out["archives.2/words_text"] == b""
+
+
+def test_scores_of_an_earlier_rescoring_are_replaced(
+    directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = read_kaldi(directory).with_feature("small", np.array([-2, -1, 0, -2]))
+    write_kaldi(first, tmp_path / "one", as_they_are(first), np.zeros(4))
+    assert caplog.messages == []
+    again = read_kaldi(tmp_path / "one", columns=["ac"]).with_feature("small", np.array([-3, -4, 0, -5]))
+    write_kaldi(again, tmp_path / "two", as_they_are(again), np.zeros(4))
+    assert files(tmp_path / "two")["archives.1/lmwt.small"] == b"a-b-1 3\na-b-2 4\na-c-1 0\n"
+    assert caplog.messages == [f"{tmp_path / 'one'}: scores of an earlier rescoring are replaced: lmwt.small"]
 
 
 def test_keys_keep_the_order_of_the_source(directory: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from rescoring.weights import read_weights
+from service.cli.main import COMMANDS, LazyGroup
 
 
 def fields(line: str) -> list[str]:
@@ -398,9 +400,49 @@ def test_kaldi_directories_in_and_out(run: Any, lists: Path, tmp_path: Path) -> 
     assert tuned.exit_code == 0, tuned.output
     out = tmp_path / "rescored"
     assert run("rescore", kaldi, "--lm", "small", "--weights", weights, "--features", "LM0,TM0", "--out", out).exit_code == 0  # fmt: skip
-    assert (out / "archives.1" / "lmwt.small").read_text().split("\n")[0] == "0-1 10"
+    assert "0-1 8\n" in (out / "archives.1" / "lmwt.small").read_text()
+    assert "0-1 2\n0-2 1\n" in (out / "archives.1" / "rank").read_text()
     best = run("rescore", kaldi, "--lm", "small", "--weights", weights, "--features", "LM0,TM0", "--one-best")
     assert best.stdout == "0 a man is riding\n1 a horse\n"
+
+
+def test_a_rescored_kaldi_directory_is_sorted(run: Any, tmp_path: Path) -> None:
+    kaldi, out, best = kaldi_directory(tmp_path / "kaldi"), tmp_path / "out", tmp_path / "best"
+    (tmp_path / "text").write_text("u-1 a horse\nu-2 is\n")
+    weights = tmp_path / "w.json"
+    weights.write_text('{"format": "nbest-weights/1", "features": {"ac": -1, "small": 0}}')
+    arguments = ["rescore", kaldi, "--lm", "small", "--weights", weights]
+    assert run(*arguments, "--out", out).exit_code == 0
+    assert run(*arguments, "--one-best", "--out", best).exit_code == 0
+    measure = ["--ref", tmp_path / "text", "--metric", "wer"]
+    before, lists, texts = (run("evaluate", place, *measure).stdout for place in (kaldi, out, best))
+    assert before.startswith("wer 33.33 ")
+    assert lists.startswith("wer 0.00 ")
+    assert lists == texts
+
+
+REQUIRED = {
+    "train": ["--train", "x", "--valid", "x", "--out", "x"],
+    "compress": ["--out", "x"],
+    "prepare": ["--out", "x", "--held-out", "x"],
+    "score": ["--lm", "x"],
+    "tune": ["--metric", "wer"],
+    "evaluate": ["--metric", "wer"],
+    "oracle": ["--metric", "wer"],
+    "convert": ["--out", "x"],
+}  # fmt: skip
+
+
+def test_every_required_option_is_asked_for(run: Any) -> None:
+    for command in COMMANDS:
+        options = [p for p in LazyGroup().get_command(None, command).params if isinstance(p, click.Option)]  # type: ignore[arg-type, union-attr]
+        assert {p.opts[0] for p in options if p.required} == set(REQUIRED.get(command, [])[::2])
+    for command, given in REQUIRED.items():
+        operand = [] if command in ("train", "score") else ["x"]
+        for at in range(0, len(given), 2):
+            result = run(command, *operand, *given[:at], *given[at + 2 :])
+            assert result.exit_code == 2, result.output
+            assert f"Missing option '{given[at]}'" in result.stderr
 
 
 MOSES_LINE = "0 ||| a ||| LM0= -1 TM0= -1 -1 ||| -1\n"
