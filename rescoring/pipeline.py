@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import FormatError, WeightsError, shorten
+from nbest.errors import ConfigError, FormatError, WeightsError, shorten
 from nbest.signature import sha256_hex, signature
 from rescoring import loglinear
 from rescoring.features import WORD_COUNT, add_external, add_scores, oov_name
@@ -19,10 +19,11 @@ from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
 from rescoring.nbest import Feature, NbestLists
 from rescoring.scorer import Scorer
 from rescoring.text import DEFAULT_PIPELINE
-from rescoring.weights import WeightSet, dump_weights
+from rescoring.weights import Model, WeightSet, dump_weights
 
 UnknownFeature = Literal["error", "ignore"]
 TOTALS = (DECODER_TOTAL, "total")  # what a decoder's own weighted sum is called
+HOW_TO_WEIGH = "rescore --weight NAME=VALUE, or tune --initial with these weights"
 DEFAULT_WEIGHT = 1.0  # of the decoder's total and of each model, where no weights are given
 
 
@@ -103,12 +104,15 @@ def rescore(
 ) -> Ranked:
     """Scores and ranks `lists`; without weights the stated default ranks, and a warning says so.
 
-    Raises WeightsError where weights and features or models do not belong together.
+    Raises WeightsError where weights and features or models do not belong together, ConfigError where there
+    are no weights for features that have no total either.
     """
     if weights is None:
-        full = assemble(with_decoder_total(lists), scorers, external)
-        weights, warning = default_weights(full, [scorer.name for scorer in scorers])
-        vector, _ = fit(weights, full.schema, lists.source, scorers, "ignore")
+        lists = with_decoder_total(lists)
+        schema = full_schema(lists, scorers, external)
+        weights, warning = default_weights(schema, lists.source, [scorer.name for scorer in scorers])
+        vector, _ = fit(weights, schema, lists.source, scorers, "ignore")
+        full = assemble(lists, scorers, external)
         warnings = [warning]
     else:
         weights.check_models({scorer.name: scorer.digest for scorer in scorers})
@@ -149,22 +153,31 @@ def with_decoder_total(lists: NbestLists) -> NbestLists:
     return lists.with_feature(DECODER_TOTAL, np.array([record.decoder_total for record in records]))
 
 
-def default_weights(lists: NbestLists, models: Sequence[str]) -> tuple[WeightSet, str]:
-    """What ranks where no weights are given, and the warning that says so.
+def default_weights(schema: Sequence[Feature], source: str, models: Sequence[str]) -> tuple[WeightSet, str]:
+    """What ranks where no weights are given, and the warning that says so; `source` is the lists'.
 
     The decoder's total, if there is one, and each model's log-probability, each with weight DEFAULT_WEIGHT.
-    Raises WeightsError where there is neither.
+    Raises WeightsError where there is neither, ConfigError for features without a total: the models alone
+    would rank, and what the decoder found would count for nothing.
     """
-    present = [feature.name for feature in lists.schema if feature.width == 1]
-    names = [*[name for name in TOTALS if name in present][:1], *models]
+    present = [feature.name for feature in schema if feature.width == 1]
+    total = [name for name in TOTALS if name in present][:1]
+    names = [*total, *models]
     if not names:
         raise WeightsError(
             "no weights, no model and no decoder's total: nothing to rank by",
-            where=lists.source,
+            where=source,
             expected=f"weights, a model, or a feature {' or '.join(TOTALS)}",
-            got=", ".join(feature.name for feature in lists.schema) or "no features",
+            got=", ".join(feature.name for feature in schema) or "no features",
         )
-    idle = [f.name for f in lists.schema if f.name not in names and not _is_ours(f.name, models)]
+    idle = [f.name for f in schema if f.name not in names and not _is_ours(f.name, models)]
+    if idle and not total:
+        raise ConfigError(
+            "no weights, and the features have no total: the models alone would rank",
+            where=source,
+            expected=f"weights (nbest tune finds them), or a feature {' or '.join(TOTALS)}",
+            got=", ".join(idle),
+        )
     warning = f"no weights given: ranked by {' + '.join(names)} (weight {DEFAULT_WEIGHT:g} each)"
     if idle:
         warning += f"; not used: {', '.join(idle)}"
@@ -190,7 +203,7 @@ def fit(
         raise WeightsError(
             f"features without a weight: {', '.join(map(shorten, unknown))}",
             where=source,
-            expected=f"only features that the weights name: {', '.join(weights.features)}",
+            expected=f"a weight for each ({HOW_TO_WEIGH}), or only {', '.join(weights.features)}",
             got=", ".join(feature.name for feature in schema),
         )
     try:
@@ -203,6 +216,25 @@ def fit(
         for _ in range(feature.width)
     ]
     return np.array(vector, dtype=np.float64), unknown
+
+
+def changed_weights(
+    weights: WeightSet | None, changes: Mapping[str, tuple[float, ...]], scorers: Sequence[Scorer]
+) -> WeightSet:
+    """The weights with those of some features added or replaced; without any, the changes alone.
+
+    They count as written by hand. Weights that are bound to models are bound to those that were added too.
+    """
+    if weights is None:
+        return WeightSet(changes)
+    bound = {model.name for model in weights.models}
+    more = [Model(one.name, one.digest) for one in scorers if one.name in changes and one.name not in bound]
+    return replace(
+        weights,
+        features={**weights.features, **changes},
+        models=(*weights.models, *more) if bound else (),
+        tuning=None,
+    )
 
 
 def ranking_signature(weights: WeightSet | None, models: Mapping[str, str], name: str = "inline") -> str:

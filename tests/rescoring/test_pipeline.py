@@ -4,12 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nbest.errors import FeatureError, FormatError, WeightsError
+from nbest.errors import ConfigError, FeatureError, FormatError, WeightsError
 from rescoring.formats import parse_nbest
 from rescoring.nbest import Feature, NbestLists
 from rescoring.pipeline import (
     Ranked,
     assemble,
+    changed_weights,
     default_weights,
     fit,
     full_schema,
@@ -168,7 +169,34 @@ def test_without_weights_models_count_beside_the_total() -> None:
 
 def test_without_weights_model_or_total_there_is_nothing_to_rank_by() -> None:
     with pytest.raises(WeightsError, match="nothing to rank by"):
-        default_weights(LISTS, [])
+        default_weights(LISTS.schema, "lists", [])
+
+
+def test_without_weights_features_without_a_total_are_an_error_before_anything_is_scored() -> None:
+    scorer = Lengths()
+    with pytest.raises(ConfigError) as caught:
+        rescore(LISTS, [scorer], None)
+    assert str(caught.value) == (
+        "lists: no weights, and the features have no total: the models alone would rank; expected weights"
+        " (nbest tune finds them), or a feature decoder_total or total; got ac"
+    )
+    assert scorer.seen == []
+
+
+def test_without_weights_the_models_rank_texts_alone() -> None:
+    ranked = rescore(lists_of({}, ["bb", "a"], [2]), [Lengths()], None)
+    assert ranked.order.tolist() == [1, 0]
+    assert ranked.warnings == ("no weights given: ranked by lm (weight 1 each)",)
+
+
+def test_changed_weights_replace_and_add() -> None:
+    tuned = WeightSet({"ac": (1.0,), "lm": (2.0,)}, models=(Model("lm", "sha256:1"),))
+    scorers = [Lengths(), Lengths("new")]
+    changed = changed_weights(tuned, {"ac": (0.5,), "new": (3.0,)}, scorers)
+    assert changed.features == {"ac": (0.5,), "lm": (2.0,), "new": (3.0,)}
+    assert changed.models == (Model("lm", "sha256:1"), Model("new", scorers[1].digest))
+    assert changed_weights(WeightSet({"ac": (1.0,)}), {"lm": (1.0,)}, scorers).models == ()
+    assert changed_weights(None, {"lm": (1.0,)}, scorers) == WeightSet({"lm": (1.0,)})
 
 
 def test_only_moses_lists_get_a_decoder_total_and_only_once() -> None:

@@ -114,7 +114,7 @@ def test_signature_changes_with_the_weights_only(client: TestClient) -> None:
     [
         ([{"total": -1.0}, {"total": -0.5}], [], [1, 0], "ranked by total (weight 1 each)"),
         ([{"total": -1.0}, {"total": -0.5}], ["small"], [0, 1], "ranked by total + small"),
-        ([{"ac": -1.0}, {"ac": -0.5}], ["small"], [0, 1], "ranked by small (weight 1 each); not used: ac"),
+        ([{}, {}], ["small"], [0, 1], "ranked by small (weight 1 each)"),
     ],
 )
 def test_without_weights_the_stated_default_ranks_and_says_so(
@@ -125,6 +125,14 @@ def test_without_weights_the_stated_default_ranks_and_says_so(
     (result,) = answer["results"]
     assert [entry["index"] for entry in result["ranking"]] == order
     assert words in result["warnings"][0]
+
+
+def test_without_weights_features_without_a_total_are_the_lists_own_error(client: TestClient) -> None:
+    hypotheses = [{"text": "man", "features": {"ac": -1.0}}, {"text": "horse", "features": {"ac": -0.5}}]
+    answer = post(client, models=["small"], lists=[one_list("d", hypotheses)])
+    (result,) = answer["results"]
+    assert result["error"]["detail"].startswith("no weights, and the features have no total")
+    assert result["error"]["got"] == "ac"
 
 
 def test_nothing_to_rank_by_is_the_lists_error(client: TestClient) -> None:
