@@ -1,63 +1,62 @@
 """Example requests of the documentation: each is posted by the tests and answered with 200."""
 
+import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-_FEATURES = [("a man is writing a horse", -203.1, -31.8), ("a man is riding a horse", -203.9, -32.6)]
+_WEB = Path(__file__).parent / "web"  # the lists of the page's buttons, made up for it
+SPEECH: list[dict[str, Any]] = [
+    json.loads(line) for line in (_WEB / "speech.jsonl").read_text(encoding="utf-8").split("\n") if line
+]
+MOSES = (_WEB / "translation.nbest").read_text(encoding="utf-8")
+
+
+def _without_total(one: dict[str, Any]) -> dict[str, Any]:
+    hypotheses = [
+        {
+            "text": hypothesis["text"],
+            "features": {n: v for n, v in hypothesis["features"].items() if n != "total"},
+        }
+        for hypothesis in one["hypotheses"]
+    ]
+    return {"id": one["id"], "hypotheses": hypotheses}
+
 
 RESCORE: dict[str, Any] = {
     "weights-inline": {
-        "summary": "Two hypotheses, the recogniser's own scores, weights in the request",
+        "summary": "The recogniser's own scores, weights in the request",
         "value": {
-            "weights": {"features": {"ac": 1.0, "lm": 9.5, "word_count": -2.0}},
+            "weights": {"features": {"ac": 1.0, "lm": 1.2, "word_count": 0.5}},
             "options": {"top_k": 2, "contributions": True},
-            "lists": [
-                {
-                    "id": "utt-1",
-                    "hypotheses": [
-                        {"text": text, "features": {"ac": ac, "lm": lm}} for text, ac, lm in _FEATURES
-                    ],
-                }
-            ],
+            "lists": [_without_total(SPEECH[0])],
         },
     },
     "decoder-total": {
         "summary": "No weights: the decoder's total ranks, and a warning says so",
-        "value": {
-            "lists": [
-                {
-                    "id": "0",
-                    "hypotheses": [
-                        {"text": "the house is small", "features": {"total": -4.2}},
-                        {"text": "the house is little", "features": {"total": -4.1}},
-                    ],
-                }
-            ],
-        },
+        "value": {"lists": SPEECH[:1]},
     },
 }
 
-RESCORE_TEXT = {
-    "moses": {
-        "summary": "A Moses list in, a Moses list out",
-        "value": "0 ||| the house is small ||| LM0= -12.1 WordPenalty0= -4 ||| -4.2\n"
-        "0 ||| the house is little ||| LM0= -13.0 WordPenalty0= -4 ||| -4.1\n",
-    }
+RESCORE_TEXT: dict[str, Any] = {
+    "moses": {"summary": "A Moses list in, a Moses list out: ranked by the decoder's total", "value": MOSES}
 }
 
 
 def with_model(name: str) -> dict[str, Any]:
-    """RESCORE and one more that uses a model this service has."""
+    """RESCORE, after one that uses a model this service has."""
     value = {
         "models": [name],
-        "weights": {"features": {"ac": 1.0, name: 9.5}},
-        "lists": [
-            {
-                "id": "utt-1",
-                "hypotheses": [{"text": text, "features": {"ac": ac}} for text, ac, _ in _FEATURES],
-            }
-        ],
+        "weights": {"features": {"ac": 1.0, "lm": 1.0, name: 1.0}},
+        "lists": [_without_total(one) for one in SPEECH[:2]],
     }
-    return RESCORE | {"model": {"summary": f"With the language model {name!r}", "value": value}}
+    return {"model": {"summary": f"With the language model {name!r}", "value": value}} | RESCORE
+
+
+def text_with_model(name: str) -> dict[str, Any]:
+    """A Moses list, scored by a model this service has; `x-query` is what follows the path."""
+    summary = f"A Moses list in, a Moses list out: the decoder's total and {name!r}, weight 1 each"
+    return {"moses": {"summary": summary, "x-query": f"models={quote(name)}", "value": MOSES}}
 
 
 def score(name: str) -> dict[str, Any]:

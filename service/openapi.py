@@ -9,10 +9,20 @@ from pydantic.json_schema import models_json_schema
 
 from service import examples
 from service.errors import MEDIA_TYPE, Problem
-from service.schemas import EvaluateRequest, RescoreRequest, ScoreRequest
+from service.schemas import EvaluateRequest, Options, RescoreRequest, ScoreRequest
 
 _REFERENCE = "#/components/schemas/{model}"
 _REQUESTS: tuple[type[BaseModel], ...] = (RescoreRequest, ScoreRequest, EvaluateRequest, Problem)
+
+
+_QUERY: dict[str, dict[str, Any]] = {  # of a text body; a JSON body has all of it in itself
+    "models": {"type": "string", "description": "language models that score the texts, comma-separated"},
+    "weights": {"type": "string", "description": "a weight set's name"},
+    **{
+        name: Options.model_json_schema()["properties"][name]
+        for name in ("unknown_feature", "top_k", "deadline_seconds")
+    },
+}
 
 
 def documented(request: type[BaseModel], *, text: bool = False) -> dict[str, Any]:
@@ -35,7 +45,13 @@ def documented(request: type[BaseModel], *, text: bool = False) -> dict[str, Any
             "503": "Not ready, or no answer within the deadline",
         }.items()
     }
-    return {"requestBody": {"required": True, "content": content}, "responses": responses}
+    parameters = [
+        {"name": name, "in": "query", "description": f"of a text body only: {schema['description']}",
+         "schema": {key: value for key, value in schema.items() if key not in ("title", "description")}}
+        for name, schema in _QUERY.items()
+    ]  # fmt: skip
+    found = {"requestBody": {"required": True, "content": content}, "responses": responses}
+    return found | {"parameters": parameters} if text else found
 
 
 def install(app: FastAPI) -> None:
@@ -52,11 +68,12 @@ def install(app: FastAPI) -> None:
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
         entries = sorted(app.state.service.registry.entries(), key=lambda entry: not entry.shipped)
         names = [entry.name for entry in entries]  # shipped ones first: they can be relied on
-        rescore, score = examples.RESCORE, {}
+        rescore, text, score = examples.RESCORE, examples.RESCORE_TEXT, {}
         if names:
-            rescore, score = examples.with_model(names[0]), examples.score(names[0])
+            rescore, text = examples.with_model(names[0]), examples.text_with_model(names[0])
+            score = examples.score(names[0])
         _give(document, "/v1/rescore", "application/json", rescore)
-        _give(document, "/v1/rescore", "text/plain", examples.RESCORE_TEXT)
+        _give(document, "/v1/rescore", "text/plain", text)
         _give(document, "/v1/score", "application/json", score)
         _give(document, "/v1/evaluate", "application/json", examples.EVALUATE)
         return document

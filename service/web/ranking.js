@@ -28,19 +28,20 @@ export function parts(hypothesis, base, weights) {
   });
 }
 
-/** Words of `text`, each marked as new where it is not in a longest common subsequence with `base`. */
+/** Words of `text` and of `base` along a longest common subsequence: "same", "new" (not in base), "gone". */
 export function changes(text, base) {
-  const [a, b] = [text.split(" "), base.split(" ")];
-  if (a.length * b.length > 250_000) return a.map((word) => ({ word, changed: false }));
+  const [a, b] = [text, base].map((words) => (words ? words.split(" ") : []));
+  if (a.length * b.length > 250_000) return a.map((word) => ({ word, kind: "same" }));
   const length = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length - 1; i >= 0; i--)
     for (let j = b.length - 1; j >= 0; j--)
       length[i][j] = a[i] === b[j] ? length[i + 1][j + 1] + 1 : Math.max(length[i + 1][j], length[i][j + 1]);
   const marked = [];
-  for (let i = 0, j = 0; i < a.length; ) {
-    if (j < b.length && a[i] === b[j]) marked.push({ word: a[i++], changed: (j++, false) });
-    else if (j < b.length && length[i][j + 1] >= length[i + 1][j]) j++;
-    else marked.push({ word: a[i++], changed: true });
+  for (let i = 0, j = 0; i < a.length || j < b.length; ) {
+    if (i < a.length && j < b.length && a[i] === b[j]) marked.push({ word: a[i++], kind: "same" }), j++;
+    else if (i === a.length || (j < b.length && length[i][j + 1] >= length[i + 1][j]))
+      marked.push({ word: b[j++], kind: "gone" });
+    else marked.push({ word: a[i++], kind: "new" });
   }
   return marked;
 }

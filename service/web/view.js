@@ -25,7 +25,9 @@ export function errorView({ detail, pointer, expected, got }) {
 export function sliderView(name, weight, given, { min, max, step }, onWeight) {
   const box = text("div", "slider", "");
   const id = `weight-${name}`;
-  const label = text("label", "", name);
+  const label = text("label", "", "");
+  const [, stem, part] = name.match(/^(.*?)(\[\d+\])?$/s);
+  label.append(stem, ...(part ? [document.createElement("wbr"), text("span", "part", part)] : []));
   label.htmlFor = id;
   const attributes = { step: "any", value: weight };
   const field = Object.assign(document.createElement("input"), { ...attributes, type: "number" });
@@ -85,9 +87,9 @@ function textView(words, base) {
   const view = text("span", "text", "");
   if (!words) view.append(text("span", "empty", "empty hypothesis"));
   else
-    changes(words, base).forEach(({ word, changed }, k) => {
+    changes(words, base).forEach(({ word, kind }, k) => {
       if (k) view.append(" ");
-      view.append(changed ? text("mark", "", word) : word);
+      view.append(kind === "same" ? word : text(kind === "new" ? "mark" : "del", "", word));
     });
   return view;
 }
@@ -126,4 +128,20 @@ function barView(share) {
   );
   cell.append(drawing);
   return cell;
+}
+
+/** A button that copies what `words()` gives; where there is no clipboard, `block` is selected instead. */
+export function copies(button, words, block) {
+  const name = button.textContent;
+  button.addEventListener("click", async () => {
+    let said = "Copied";
+    try {
+      await navigator.clipboard.writeText(words()); // absent over plain HTTP from another machine
+    } catch {
+      if (block) getSelection().selectAllChildren(block);
+      said = block ? "Selected" : "Not allowed here";
+    }
+    button.textContent = said;
+    setTimeout(() => (button.textContent = name), 2000);
+  });
 }

@@ -29,13 +29,14 @@ def test_every_file_that_a_page_names_is_served(client: TestClient) -> None:
         seen.add(path)
         answer = client.get(path)
         assert answer.status_code == 200, path
-        if path.endswith(".svg"):
+        if path.endswith((".svg", ".jsonl", ".nbest")):
             continue
         if path.endswith(".js"):
             assert "javascript" in answer.headers["content-type"]
             named = {f"/web/{name}" for name in re.findall(r'from "\./([^"]+)"', answer.text)}
         else:
             named = {f"/{name}" for name in re.findall(r'(?:src|href)="(web/[^"]+)"', answer.text)}
+            named |= {f"/web/{name}" for name in re.findall(r'data-example="([^"]+)"', answer.text)}
         waiting |= named - seen
     assert {f"/web/{path.name}" for path in WEB.iterdir() if path.suffix != ".html"} <= seen
 
@@ -72,13 +73,48 @@ def test_the_browser_ranks_as_the_service_does() -> None:
     console.log(JSON.stringify([
       ranked.map(({{ index, total }}) => [index, total]),
       parts(ranked[0], hypotheses[0], weights).map(({{ name, contribution, gain }}) => [name, contribution, gain]),
-      changes("a man rides a horse", "a man a house").map(({{ word, changed }}) => changed ? word.toUpperCase() : word).join(" "),
+      changes("a man rides a horse", "a man a house").map(({{ word, kind }}) => `${{word}}:${{kind}}`),
+      changes("", "gone"),
     ]));
     """
     done = subprocess.run(
         [node, "--input-type=module", "-e", program], capture_output=True, text=True, check=True, timeout=60
     )
-    totals, gains, words = json.loads(done.stdout)
+    totals, gains, words, emptied = json.loads(done.stdout)
     assert totals == [[2, -5], [0, -5.5], [1, -5.5]]  # of equal ones the earlier first
     assert gains == [["ac", -9, 1], ["tm[0]", 0, -0.5], ["tm[1]", 4, 0]]
-    assert words == "a man RIDES a HORSE"
+    assert words == ["a:same", "man:same", "rides:new", "a:same", "house:gone", "horse:new"]
+    assert emptied == [{"word": "gone", "kind": "gone"}]
+
+
+def test_what_is_typed_is_sorted_out() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on this machine")
+    program = f"""
+    import {{ read }} from {json.dumps((WEB / "api.js").as_uri())};
+    const said = (text) => {{
+      try {{ return read(text); }} catch (problem) {{ return problem.document.detail; }}
+    }};
+    console.log(JSON.stringify([
+      '0 ||| a ||| LM0= -1 ||| -1', '{{"id":"u","references":["r"]}}\\n{{"id":"v"}}', '[{{"id":"u"}}]',
+      '{{"models":["small"],"lists":[{{"id":"u"}}]}}', 'utt-1-1 a man', ' \\n', '{{"id":\\n',
+    ].map(said)));
+    """
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    moses, lines, array, request, kaldi, nothing, broken = json.loads(done.stdout)
+    assert moses == {"moses": "0 ||| a ||| LM0= -1 ||| -1\n"}
+    assert lines == {"lists": [{"id": "u"}, {"id": "v"}]}
+    assert array == request == {"lists": [{"id": "u"}]}
+    assert "nbest convert" in kaldi
+    assert "Paste" in nothing
+    assert "Line 1 is not JSON" in broken
+
+
+def test_examples_of_the_buttons_are_files_that_are_served(client: TestClient) -> None:
+    named = re.findall(r'data-example="([^"]+)"', (WEB / "index.html").read_text(encoding="utf-8"))
+    assert len(named) == 2
+    for name in named:
+        assert client.get(f"/web/{name}").text == (WEB / name).read_text(encoding="utf-8")
