@@ -199,6 +199,24 @@ def _chosen(names: Sequence[str], columns: Sequence[str] | None, root: Path) -> 
     return list(columns)
 
 
+def left_out(lists: NbestLists) -> list[tuple[str, str]]:
+    """(table, why) of each table of costs that was not read by default; none for lists from elsewhere."""
+    record = lists.records[0] if lists.records else None
+    if not isinstance(record, KaldiRecord):
+        return []
+    root = Path(lists.source)
+    names = _available(root, archive_numbers(root))
+    return [(table_name(name), _reason(name)) for name in names if name not in record.own_features]
+
+
+def _reason(name: str) -> str:
+    if name == _SUM:
+        return f"a sum; {_OLD_LM} is read"
+    if name.startswith(_MIXTURE):
+        return "a mixture of others"
+    return "0 everywhere" if name == GRAPH else "not chosen"
+
+
 def _texts(folder: Path, symbols: dict[int, str] | None) -> list[tuple[str, str]]:
     if (folder / "words_text").exists():
         return read_texts(folder / "words_text")
@@ -210,7 +228,7 @@ def _texts(folder: Path, symbols: dict[int, str] | None) -> list[tuple[str, str]
         raise ConfigError(
             "only word ids in this archive",
             where=str(folder / "words"),
-            expected="words.txt to read them with",
+            expected="a words.txt to read them with (--words)",
         )
     texts: list[tuple[str, str]] = []
     for key, numbers in read_int_vectors(folder / "words"):

@@ -3,13 +3,14 @@
 import click
 
 from service.cli import options
-from service.cli.loading import read_lists
+from service.cli.loading import read_lists, say_features
 
 
 @click.command()
 @options.lists_argument
 @options.list_format
 @options.features
+@options.words
 @click.option(
     "--to",
     "to_format",
@@ -24,6 +25,7 @@ def convert(
     lists: str,
     list_format: str | None,
     features: list[str] | None,
+    words_txt: str | None,
     to_format: str,
     references: tuple[str, ...],
     out: str,
@@ -44,7 +46,7 @@ def convert(
             "only JSON Lines carry references", where="--ref", expected="--to jsonl", got=to_format
         )
     check_target(out, to_format)
-    found = read_lists(lists, list_format, features)
+    found = read_lists(lists, list_format, features, words_txt)
     if to_format != "moses":  # a Moses line keeps its own total
         found = with_decoder_total(found)
     if references:
@@ -53,3 +55,4 @@ def convert(
     click.echo(
         f"{len(found)} lists, {len(found.texts)} hypotheses, {found.features.shape[1]} columns", err=True
     )
+    say_features(found, found.schema)

@@ -22,6 +22,7 @@ from service.cli import options
 )
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of the bootstrap.")
+@options.words
 @options.as_json
 def evaluate(
     output: str,
@@ -33,6 +34,7 @@ def evaluate(
     weights: str | None,
     samples: int,
     seed: int,
+    words_txt: str | None,
     as_json: bool,
 ) -> None:
     """Score OUTPUT against references, with a 95% bootstrap interval over segments.
@@ -48,7 +50,7 @@ def evaluate(
     from service.cli.outputs import read_output
 
     measure = get_metric(metric_name, tokenize, lowercase)
-    found = read_output(output, references, output_format)
+    found = read_output(output, references, output_format, words_txt)
     if weights is not None and tuned_on(read_weights(weights), found.lists, found.references):
         raise WeightsError(
             "the weights were tuned on this data: its score would be optimistic",

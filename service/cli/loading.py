@@ -1,16 +1,20 @@
 """What commands open: language models by name or directory, lists in any format."""
 
 import logging
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbest.errors import ConfigError
+from nbest.errors import ConfigError, FeatureError
 
 if TYPE_CHECKING:
-    from rescoring.nbest import NbestLists
+    from rescoring.nbest import Feature, NbestLists
     from rescoring.scorer import Scorer, Scores
     from rescoring.weights import WeightSet
-    from service.registry import TokenScorer
+    from service.registry import Token, TokenScorer
+
+_NAMED = re.compile(r"([^\s|=:/]+)=(.+)")  # NAME=MODEL
 
 
 def open_scorers(names: Sequence[str], *, self_normalized: bool = False) -> "list[TokenScorer]":
@@ -22,16 +26,22 @@ def open_scorers(names: Sequence[str], *, self_normalized: bool = False) -> "lis
             raise ConfigError(
                 "two models have the same name, and would become the same feature",
                 where="--lm",
-                expected="models of different names",
+                expected="models of different names, such as --lm NAME=MODEL",
                 got=repr(name),
             )
     return scorers
 
 
 def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
-    """The scorer of one --lm: KIND:PATH where a scorer of that kind is installed, else a model of ours."""
+    """The scorer of one --lm: KIND:PATH where a scorer of that kind is installed, else a model of ours.
+
+    Before either there may stand NAME=, unless a path is called so.
+    """
     from importlib.metadata import entry_points
 
+    given = _NAMED.fullmatch(name)
+    if given and not Path(name).exists():
+        return Renamed(open_scorer(given[2], self_normalized=self_normalized), given[1])
     kind, colon, path = name.partition(":")
     for point in entry_points(group="nbest.scorers", name=kind) if colon else ():
         if self_normalized:
@@ -47,15 +57,45 @@ def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
     return catalog.open_scorer(name, self_normalized=self_normalized)
 
 
-def read_lists(path: str, list_format: str | None, features: Sequence[str] | None = None) -> "NbestLists":
-    """Lists from a file or a Kaldi directory; `features` chooses among theirs."""
-    from pathlib import Path
+def check_new_names(lists: "NbestLists", scorers: "Sequence[Scorer]") -> None:
+    """Raises FeatureError, before anything is scored, where the lists have a feature of a model's name."""
+    names = [feature.name for feature in lists.schema]
+    for scorer in scorers:
+        if {scorer.name, f"{scorer.name}.oov"} & set(names):
+            raise FeatureError(
+                f"feature {scorer.name} is there already",
+                where=lists.source,
+                expected="another name for the model (--lm NAME=MODEL), or --features without it",
+                got=", ".join(names),
+            )
 
+
+def say_features(lists: "NbestLists", schema: "Sequence[Feature]") -> None:
+    """What takes part, and which tables of a Kaldi directory do not, on standard error."""
+    import click
+
+    from rescoring.formats.kaldi import left_out
+
+    named = [one.name if one.width == 1 else f"{one.name} ({one.width} columns)" for one in schema]
+    click.echo(f"features {', '.join(named) or 'none'}", err=True)
+    if missing := left_out(lists):
+        click.echo(f"left out {', '.join(f'{table} ({why})' for table, why in missing)}", err=True)
+
+
+def read_lists(
+    path: str,
+    list_format: str | None,
+    features: Sequence[str] | None = None,
+    words_txt: str | None = None,
+) -> "NbestLists":
+    """Lists from a file or a Kaldi directory, that may need `words_txt`; `features` chooses among theirs."""
     from rescoring.formats import read_nbest
     from rescoring.pipeline import only_features
 
     if path != "-" and Path(path).is_dir():  # Kaldi: the choice decides what is read at all
-        return read_nbest(path, list_format, columns=features)
+        return read_nbest(path, list_format, columns=features, words_txt=words_txt)
+    if words_txt is not None:
+        raise ConfigError("word ids are Kaldi's", where="--words", expected="an n-best directory", got=path)
     lists = read_nbest(path, list_format)
     return lists if features is None else only_features(lists, features)
 
@@ -97,6 +137,32 @@ def show_notices() -> None:
         if not any(isinstance(handler, Notices) for handler in logger.handlers):
             logger.addHandler(Notices(logging.WARNING))
             logger.propagate = False
+
+
+class Renamed:
+    """A scorer under the name that the command line gives it."""
+
+    def __init__(self, scorer: "TokenScorer", name: str) -> None:
+        self._scorer = scorer
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The given one."""
+        return self._name
+
+    @property
+    def digest(self) -> str:
+        """The scorer's."""
+        return self._scorer.digest
+
+    def score(self, texts: "Sequence[str]") -> "Scores":
+        """As the scorer does."""
+        return self._scorer.score(texts)
+
+    def score_tokens(self, texts: "Sequence[str]") -> "Sequence[Sequence[Token]]":
+        """As the scorer does."""
+        return self._scorer.score_tokens(texts)
 
 
 class Counting:

@@ -16,8 +16,9 @@ lm = click.option(
     "--lm",
     "lms",
     multiple=True,
-    metavar="MODEL",
-    help="Language model: a directory, the name of one that ships with nbest, or kenlm:FILE. May repeat.",
+    metavar="[NAME=]MODEL",
+    help="Language model: a directory, the name of one that ships with nbest, or kenlm:FILE. Its feature is "
+    "called as the directory or file is, or NAME. May repeat.",
 )
 self_normalized = click.option(
     "--self-normalized",
@@ -34,7 +35,12 @@ features = click.option(
     "--features",
     metavar="NAME,NAME",
     callback=lambda _context, _option, value: value.split(",") if value else None,
-    help="Use only these features of the lists; for Kaldi these tables, or 'all' of them.",
+    help="Use only these features of the lists; by default all. Of a Kaldi directory these tables (acwt is "
+    "ac, lmwt.NAME is NAME), or 'all' of them; by default all but lmwt.withlm where there is lmwt.lmonly, "
+    "lmwt.interp.*, which are sums and mixtures of others, and an lmwt.nolm that is 0 everywhere.",
+)
+words = click.option(
+    "--words", "words_txt", metavar="FILE", help="Kaldi's words.txt, for directories with word ids only."
 )
 add_feature = click.option(
     "--add-feature",

@@ -13,6 +13,7 @@ from service.cli.loading import read_lists
 @options.references
 @options.metric
 @options.list_format
+@options.words
 @options.as_json
 @options.out("Also write the best texts, one a list.", default=None)
 def oracle(
@@ -22,6 +23,7 @@ def oracle(
     tokenize: str,
     lowercase: bool,
     list_format: str | None,
+    words_txt: str | None,
     as_json: bool,
     out: str | None,
 ) -> None:
@@ -35,7 +37,7 @@ def oracle(
     from rescoring.metrics import get_metric
 
     measure = get_metric(metric_name, tokenize, lowercase)
-    found = read_lists(lists, list_format)
+    found = read_lists(lists, list_format, words_txt=words_txt)
     counts = measure.counts(found.texts, found.segments, read_references(references, found))  # (N, K)
     best = oracles.oracle(counts, found.offsets, measure)
     first = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbest.errors import FormatError, NotFoundError, shorten
+from nbest.errors import ConfigError, FormatError, NotFoundError, shorten
 from nbest.files import STDIO, read_lines
 from rescoring.evaluation import read_pairs
 from rescoring.formats import read_nbest
@@ -27,12 +27,16 @@ class Output:
     read_as: str
 
 
-def read_output(path: str, references: Sequence[str], given: str | None) -> Output:
-    """The output at `path` in the format `given`, or told from its content.
+def read_output(
+    path: str, references: Sequence[str], given: str | None, words_txt: str | None = None
+) -> Output:
+    """The output at `path` in the format `given`, or told from its content; `words_txt` as Kaldi's ids need.
 
     N-best lists are evaluated as they stand: the first hypothesis of each.
     """
     kind = given or _kind(path)
+    if words_txt is not None and kind != "kaldi":
+        raise ConfigError("word ids are Kaldi's", where="--words", expected="an n-best directory", got=path)
     if kind in TEXT_STYLES or kind == "text":
         style = {"lines": "lines", "kaldi-text": "kaldi", "text": None}[kind]
         pairs = read_pairs(path, references, style)  # type: ignore[arg-type]
@@ -41,7 +45,7 @@ def read_output(path: str, references: Sequence[str], given: str | None) -> Outp
     if kind == "jsonl-text":
         lists = _json_texts(path)
         return Output(lists.texts, read_references(references, lists), None, "JSON Lines with one text each")
-    lists = read_nbest(path, kind)
+    lists = read_nbest(path, kind, words_txt=words_txt)
     texts = [lists.texts[row] for row in lists.offsets[:-1].tolist()]
     return Output(texts, read_references(references, lists), lists, f"{kind} lists, the first of each")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli import options
-from service.cli.loading import open_scorers, read_lists, read_weights_for
+from service.cli.loading import check_new_names, open_scorers, read_lists, read_weights_for, say_features
 
 if TYPE_CHECKING:
     from rescoring.loglinear import Floats
@@ -40,6 +40,7 @@ def _parse_fixed(
 @options.metric
 @options.list_format
 @options.features
+@options.words
 @options.add_feature
 @click.option(
     "--text", default="raw", show_default=True, metavar="NAME", help="raw, or lower: what models see."
@@ -72,6 +73,7 @@ def tune(
     lowercase: bool,
     list_format: str | None,
     features: list[str] | None,
+    words_txt: str | None,
     external: tuple[str, ...],
     text: str,
     initial: str | None,
@@ -97,10 +99,11 @@ def tune(
     measure = get_metric(metric_name, tokenize, lowercase)
     prepared = get_pipeline(text).name
     given = [parse_external(argument) for argument in external]
-    found = read_lists(lists, list_format, features)
+    found = read_lists(lists, list_format, features, words_txt)
     known = read_weights_for(initial, found) if initial is not None else None
     texts = read_references(references, found)
     scorers = open_scorers(lms, self_normalized=self_normalized)
+    check_new_names(found, scorers)
     schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, given))
     first, bounds = _start(known, fixed, schema, found.source)
     counts = measure.counts(found.texts, found.segments, texts)  # (N, K)
@@ -109,6 +112,7 @@ def tune(
     best = f"{bound.score:.2f}{'' if bound.exact else ' or better'}"
     columns = sum(feature.width for feature in schema)
     _say(f"{len(found)} lists, {len(found.texts)} hypotheses, {columns} weights to tune")
+    say_features(found, schema)
     _say(f"{measure.name} {stands:.2f} as the lists stand, {best} by the oracle")
     full = pipeline.tunable(pipeline.assemble(found, scorers, given, prepared))
     began = time.monotonic()

@@ -15,7 +15,7 @@ from nbest.errors import (
     NotFoundError,
 )
 from nbest.files import read_lines
-from rescoring.formats.kaldi import KaldiRecord, kaldi_one_best, read_kaldi
+from rescoring.formats.kaldi import KaldiRecord, kaldi_one_best, left_out, read_kaldi
 
 from .conftest import binary, write
 
@@ -94,7 +94,8 @@ def test_words_from_ids(directory: Path, tmp_path: Path, packed: bool) -> None:
     with pytest.raises(ConfigError) as caught:
         read_kaldi(directory)
     assert str(caught.value) == (
-        f"{directory}/archives.1/words: only word ids in this archive; expected words.txt to read them with"
+        f"{directory}/archives.1/words: only word ids in this archive; "
+        "expected a words.txt to read them with (--words)"
     )
     words.write_text("<eps> 0\nthe 1\n")
     with pytest.raises(FormatError) as caught:
@@ -266,3 +267,16 @@ def test_real_ids_spell_the_real_words(shared: Path, tmp_path: Path) -> None:
     hidden.unlink()
     lists = read_kaldi(tmp_path / "nbest", columns=["ac"], words_txt=folder / "lang" / "words.txt")
     assert lists.texts == expected.texts
+
+
+def test_what_was_left_out_and_why(directory: Path) -> None:
+    assert left_out(read_kaldi(directory)) == [
+        ("lmwt.interp.0.5", "a mixture of others"),
+        ("lmwt.withlm", "a sum; lmonly is read"),
+    ]
+    for archive in ("archives.1", "archives.2"):
+        (directory / archive / "lmwt.nolm").write_text((directory / archive / "acwt").read_text())
+    (directory / "archives.1" / "lmwt.nolm").write_text("a-b-1 0\na-b-2 0\na-c-1 0\n")
+    (directory / "archives.2" / "lmwt.nolm").write_text("z-1 0\n")
+    assert ("lmwt.nolm", "0 everywhere") in left_out(read_kaldi(directory))
+    assert left_out(read_kaldi(directory, columns=["all"])) == []

@@ -143,6 +143,7 @@ def test_tune_finds_better_weights_and_says_how(
     said = re.sub("[0-9]+ s$", "0 s", result.stderr, flags=re.MULTILINE)
     assert said.split("\n")[:-2] == [
         "2 lists, 4 hypotheses, 6 weights to tune",
+        "features LM0, TM0 (2 columns), small, small.oov, word_count",
         "wer 16.67 as the lists stand, 0.00 by the oracle",
         "wer 0.00 after 1 of 3 descents, 0 s",
         "wer 0.00 after 2 of 3 descents, 0 s",
@@ -431,6 +432,129 @@ REQUIRED = {
     "oracle": ["--metric", "wer"],
     "convert": ["--out", "x"],
 }  # fmt: skip
+
+
+def test_a_weight_on_top_of_those_of_a_moses_ini(run: Any, lists: Path, tmp_path: Path) -> None:
+    ini = tmp_path / "moses.ini"
+    ini.write_text(INI)
+    arguments = ["rescore", lists, "--weights", ini, "--lm", "small"]
+    refused = run(*arguments)
+    assert "a weight for each (rescore --weight NAME=VALUE, or tune --initial" in refused.stderr
+    result = run(*arguments, "--weight", "small=2", "--weight", "TM0=0.5,0")
+    assert result.exit_code == 0, result.output
+    totals = [fields(line)[3] for line in result.stdout.split("\n")[:-1]]
+    assert totals == ["-18.5", "-22", "-9.5", "-11.5"]  # LM0 / 2 + TM0[0] / 2 + 2 small, oov and words 0
+    assert "weights:moses.ini:sha256:" in result.stderr
+    alone = run("rescore", lists, "--weight", "LM0=1", "--weight", "TM0=1,1")
+    assert [fields(line)[3] for line in alone.stdout.split("\n")[:-1]] == ["-6", "-6", "-4", "-6"]
+    assert "weights:given:sha256:" in alone.stderr
+    total = run("rescore", lists, "--weight", "decoder_total=1", "--unknown-feature", "ignore", "--one-best")
+    assert total.stdout == "a man is writing\na horse\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["small"], "--weight: not a weight; expected NAME=VALUE; got 'small'"),
+        (["small=1,x"], "--weight: the weight of 'small' is not a number; expected a number; got 'x'"),
+        (["small=1", "small=2"], "--weight: a weight is given twice; got 'small'"),
+        (
+            ["TM0=1"],
+            "{lists}: feature 'TM0' has another width; expected 1 values, as there are weights; got 2",
+        ),
+        (["LM9=1"], "the lists lack 'LM9'"),
+    ],
+)
+def test_a_weight_that_cannot_be_meant(
+    run: Any, lists: Path, weights: Path, given: list[str], message: str
+) -> None:
+    options = [word for one in given for word in ("--weight", one)]
+    result = run("rescore", lists, "--lm", "small", "--weights", weights, *options)
+    assert result.exit_code == 2
+    assert message.format(lists=lists) in result.stderr
+
+
+def test_a_model_may_have_another_name(run: Any, lists: Path, weights: Path, tmp_path: Path) -> None:
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    assert run("rescore", lists, "--lm", "small", "--weights", weights, "--out", once).exit_code == 0
+    again = ["rescore", once, "--weights", weights, "--out", twice]
+    refused = run(*again, "--lm", "small")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(
+        f"nbest: error: {once}: feature small is there already; expected another name for the model "
+        "(--lm NAME=MODEL), or --features without it; got LM0, TM0, small, small.oov, word_count"
+    )
+    result = run(*again, "--lm", "more=small", "--weight", "more=1", "--weight", "small.oov=0")
+    assert result.exit_code == 0, result.output
+    assert "more= -8 more.oov= 0" in twice.read_text()
+    two = run(
+        "rescore", lists, "--lm", "one=small", "--lm", "small", "--weights", weights, "--weight", "one=1"
+    )
+    assert two.exit_code == 0
+    assert "small= -8 small.oov= 0" in two.stdout
+
+
+def test_a_path_with_an_equals_sign_is_a_path(run: Any, tiny: Path, tmp_path: Path) -> None:
+    tiny.rename(tmp_path / "a=b")
+    assert run("score", "--lm", tmp_path / "a=b", given="a man\n").exit_code == 0
+    named = run("score", "--lm", f"x={tmp_path / 'a=b'}", "--tokens", given="a man\n")
+    assert named.exit_code == 0, named.output
+
+
+def test_own_kaldi_output_is_rescored_again(run: Any, tmp_path: Path) -> None:
+    kaldi, once, twice = kaldi_directory(tmp_path / "kaldi"), tmp_path / "once", tmp_path / "twice"
+    options = ["--lm", "small", "--weight", "ac=1", "--weight", "small=1"]
+    assert run("rescore", kaldi, *options, "--out", once).exit_code == 0
+    assert "--features without it" in run("rescore", once, *options, "--out", twice).stderr
+    result = run("rescore", once, *options, "--features", "ac", "--out", twice)
+    assert result.exit_code == 0, result.output
+    assert "nbest: warning:" in result.stderr
+    assert "an earlier rescoring are replaced: lmwt.small, lmwt.small.oov, lmwt.word_count" in result.stderr
+    for table in (once / "archives.1").iterdir():
+        assert (twice / "archives.1" / table.name).read_bytes() == table.read_bytes()
+
+
+def test_kaldi_directories_of_word_ids(run: Any, tmp_path: Path) -> None:
+    kaldi, out, weights = kaldi_directory(tmp_path / "kaldi"), tmp_path / "out", tmp_path / "w.json"
+    (kaldi / "archives.1" / "words_text").unlink()
+    (kaldi / "archives.1" / "words").write_text("u-1-1 1 2\nu-1-2 1 3\nu-2-1 4\n")
+    words = tmp_path / "words.txt"
+    words.write_text("<eps> 0\na 1\nman 2\nhorse 3\nis 4\n")
+    (tmp_path / "text").write_text("u-1 a horse\nu-2 is\n")
+    measure = ["--ref", tmp_path / "text", "--metric", "wer"]
+    commands = {
+        "tune": [kaldi, *measure, "--restarts", 1, "--out", weights],
+        "rescore": [kaldi, "--weight", "ac=-1", "--out", out],
+        "evaluate": [out, *measure],
+        "oracle": [kaldi, *measure],
+        "convert": [kaldi, "--out", tmp_path / "lists.jsonl"],
+    }
+    for command, arguments in commands.items():
+        assert "(--words)" in run(command, *arguments).stderr or command == "evaluate"
+        result = run(command, *arguments, "--words", words)
+        assert result.exit_code == 0, result.output
+        if command == "evaluate":
+            assert result.stdout.startswith("wer 0.00 ")
+    for command in ("rescore", "evaluate"):
+        file = run(
+            command, tmp_path / "lists.jsonl", *(measure if command == "evaluate" else []), "--words", words
+        )
+        assert "--words: word ids are Kaldi's" in file.stderr
+
+
+def test_tune_and_convert_say_what_takes_part(run: Any, tmp_path: Path) -> None:
+    kaldi = kaldi_directory(tmp_path / "kaldi")
+    for name in ("lmwt.lmonly", "lmwt.withlm", "lmwt.interp.0.5", "lmwt.nolm"):
+        (kaldi / "archives.1" / name).write_text("u-1-1 0\nu-1-2 0\nu-2-1 0\n")
+    (tmp_path / "text").write_text("u-1 a horse\nu-2 is\n")
+    tuned = run("tune", kaldi, "--ref", tmp_path / "text", "--metric", "wer", "--restarts", 1)
+    converted = run("convert", kaldi, "--out", tmp_path / "lists.jsonl")
+    left = (
+        "left out lmwt.interp.0.5 (a mixture of others), lmwt.nolm (0 everywhere), "
+        "lmwt.withlm (a sum; lmonly is read)\n"
+    )
+    assert f"features ac, lmonly, word_count\n{left}" in tuned.stderr
+    assert f"features ac, lmonly\n{left}" in converted.stderr
 
 
 def test_every_required_option_is_asked_for(run: Any) -> None:
