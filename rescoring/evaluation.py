@@ -38,6 +38,11 @@ class Evaluation:
     segments: int
 
     @property
+    def signed(self) -> str:
+        """The signature of the score and of its interval."""
+        return f"{self.signature}|bootstrap:{self.interval.samples}|seed:{self.interval.seed}"
+
+    @property
     def low(self) -> float:
         """Lower end of the interval."""
         return self.interval.low

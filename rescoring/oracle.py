@@ -14,6 +14,7 @@ from nbest.errors import FormatError
 from rescoring.metrics.base import Metric, References
 from rescoring.nbest import NbestLists
 
+PERFECT = 100.0  # no score of a metric that grows is above it
 Ints = NDArray[np.int64]
 
 
@@ -48,7 +49,8 @@ def oracle(counts: Ints, offsets: Ints, metric: Metric) -> Oracle:
             if scores[best - begin] > scores[rows[segment] - begin]:
                 rows[segment], changed = best, True
                 total = others + counts[best]
-    return Oracle(rows, float(metric.score(total)), metric.separable)
+    score = float(metric.score(total))
+    return Oracle(rows, score, metric.separable or (metric.larger_is_better and score >= PERFECT))
 
 
 def oracle_rows(lists: NbestLists, references: References, metric: Metric) -> Ints:

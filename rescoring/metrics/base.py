@@ -46,7 +46,10 @@ class Metric(Protocol):
 
     @property
     def signature(self) -> str:
-        """Tokenisation, smoothing and library version; not the number of references (see `report`)."""
+        """Tokenisation, smoothing and library version; not the number of references."""
+
+    def signature_for(self, references: References) -> str:
+        """The signature of scores against these references: their number is in it where it may vary."""
 
     def counts(
         self, texts: Sequence[str], segments: NDArray[np.int64], references: References

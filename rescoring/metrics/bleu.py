@@ -16,6 +16,8 @@ from rescoring.metrics.base import References, Report, check_rows, check_segment
 from rescoring.metrics.ngrams import clipped_matches
 
 ORDER = 4  # Papineni et al. 2002; sacrebleu's default
+PERFECT = 100.0  # the logarithms' rounding goes beyond it
+VARIOUS = -1  # sacrebleu's number of references where segments have different ones
 TOKENIZERS = ("none", "13a", "intl", "char", "zh")  # those of sacrebleu's that download nothing
 
 
@@ -48,8 +50,15 @@ class Bleu:
         scorer = self._sacrebleu()
         scorer.num_refs = 1
         signature = scorer.get_signature()
-        signature.update("nrefs", None)  # known only once there are references: `report` names it
+        signature.update("nrefs", None)  # known only once there are references: `signature_for` names it
         return str(signature)
+
+    def signature_for(self, references: References) -> str:
+        """sacrebleu's signature, as it stands in its reports on these references."""
+        numbers = {len(several) for several in references}
+        scorer = self._sacrebleu()
+        scorer.num_refs = numbers.pop() if len(numbers) == 1 else VARIOUS
+        return str(scorer.get_signature())
 
     def counts(
         self, texts: Sequence[str], segments: NDArray[np.int64], references: References
@@ -80,7 +89,8 @@ class Bleu:
         precisions = 100.0 * smoothed / np.maximum(totals, 1.0)
         brevity = np.exp(np.minimum(0.0, 1.0 - wanted / np.maximum(lengths, 1.0)))
         possible = (matches > 0).any(axis=-1) & (totals > 0).all(axis=-1)
-        return np.where(possible, brevity * np.exp(np.log(precisions).sum(axis=-1) / ORDER), 0.0)
+        scores = brevity * np.exp(np.log(precisions).sum(axis=-1) / ORDER)
+        return np.where(possible, np.minimum(scores, PERFECT), 0.0)
 
     def report(self, texts: Sequence[str], references: References) -> Report:
         """sacrebleu's ``corpus_score`` and signature."""
@@ -90,7 +100,7 @@ class Bleu:
         streams = [[s[k] if k < len(s) else None for s in references] for k in range(most)]
         scorer = self._sacrebleu()
         result = scorer.corpus_score(list(texts), streams)
-        return Report(float(result.score), str(scorer.get_signature()))
+        return Report(min(float(result.score), PERFECT), str(scorer.get_signature()))
 
     def _sacrebleu(self) -> Any:
         return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, force=True)

@@ -31,6 +31,10 @@ class Wer:
         """What is compared, and jiwer's version."""
         return f"case:mixed|tok:wer_default|jiwer:{version('jiwer')}"
 
+    def signature_for(self, references: References) -> str:
+        """The same: there is one reference a segment."""
+        return self.signature
+
     def counts(
         self, texts: Sequence[str], segments: NDArray[np.int64], references: References
     ) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """nbest evaluate: how good an output is, and how sure that is."""
 
 import json
+from pathlib import Path
 
 import click
 
@@ -20,8 +21,13 @@ from service.cli import options
 @click.option(
     "--weights", metavar="FILE", help="Weights that made OUTPUT: data they were tuned on is refused."
 )
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    help="Another output for the same references: the difference from it, with an interval and a p-value.",
+)
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
-@click.option("--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of all samples.")
 @options.words
 @options.as_json
 def evaluate(
@@ -32,6 +38,7 @@ def evaluate(
     lowercase: bool,
     output_format: str | None,
     weights: str | None,
+    baseline: str | None,
     samples: int,
     seed: int,
     words_txt: str | None,
@@ -40,9 +47,13 @@ def evaluate(
     """Score OUTPUT against references, with a 95% bootstrap interval over segments.
 
     OUTPUT is plain text (a line a segment), Kaldi's text (utterance, words), or n-best lists, whose first
-    hypotheses are scored as they stand.
+    hypotheses are scored as they stand. With --baseline, paired approximate randomization (10000 trials)
+    says how often chance alone makes a difference as large.
     """
+    from dataclasses import asdict
+
     from nbest.errors import WeightsError
+    from rescoring.comparison import compare
     from rescoring.evaluation import evaluate as run
     from rescoring.metrics import get_metric
     from rescoring.tuning.fingerprint import tuned_on
@@ -59,8 +70,20 @@ def evaluate(
         )
     result = run(found.hypotheses, found.references, measure, samples, seed)
     interval = result.interval
+    signed = f"{result.signature}|bootstrap:{interval.samples}|seed:{interval.seed}"
+    against = None
+    if baseline is not None:
+        other = read_output(baseline, references, None, words_txt if Path(baseline).is_dir() else None)
+        against = compare(
+            (other.hypotheses, other.references),
+            (found.hypotheses, found.references),
+            measure,
+            samples,
+            seed,
+            names=(baseline, output),
+        )
     if as_json:
-        document = {
+        document: dict[str, object] = {
             "metric": result.metric,
             "score": result.score,
             "interval": [interval.low, interval.high],
@@ -69,12 +92,20 @@ def evaluate(
             "seed": interval.seed,
             "segments": result.segments,
             "counts": dict(result.counts),
-            "signature": result.signature,
+            "signature": signed,
         }
+        if against is not None:
+            document["baseline"] = {"output": baseline, **asdict(against)}
         click.echo(json.dumps(document, indent=1))
         return
     click.echo(f"nbest: read as {found.read_as}", err=True)
     ends = f"{interval.confidence:.0%} [{interval.low:.2f}, {interval.high:.2f}]"
     click.echo(f"{result.metric} {result.score:.2f}  {ends}  {result.segments} segments")
     click.echo("  ".join(f"{name} {count}" for name, count in result.counts.items()))
-    click.echo(f"signature {result.signature}  bootstrap:{interval.samples}|seed:{interval.seed}")
+    if against is not None:
+        near = f"{against.confidence:.0%} [{against.interval[0]:+.2f}, {against.interval[1]:+.2f}]"
+        click.echo(
+            f"difference {against.difference:+.2f} from {result.metric} {against.score:.2f} of {baseline}  "
+            f"{near}  p {against.p_value:.4f} ({against.test}, {against.trials} trials)"
+        )
+    click.echo(f"signature {signed}")

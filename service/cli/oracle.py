@@ -38,7 +38,8 @@ def oracle(
 
     measure = get_metric(metric_name, tokenize, lowercase)
     found = read_lists(lists, list_format, words_txt=words_txt)
-    counts = measure.counts(found.texts, found.segments, read_references(references, found))  # (N, K)
+    texts = read_references(references, found)
+    counts = measure.counts(found.texts, found.segments, texts)  # (N, K)
     best = oracles.oracle(counts, found.offsets, measure)
     first = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))
     if out is not None:
@@ -51,13 +52,13 @@ def oracle(
             "first": first,
             "lists": len(found),
             "hypotheses": len(found.texts),
-            "signature": measure.signature,
+            "signature": measure.signature_for(texts),
         }
         click.echo(json.dumps(document, indent=1))
         return
-    bound = "" if best.exact else " or better"
+    bound = "" if best.exact else "at least "
     click.echo(
-        f"{measure.name} oracle {best.score:.2f}{bound}  as the lists stand {first:.2f}  "
+        f"{measure.name} oracle {bound}{best.score:.2f}  as the lists stand {first:.2f}  "
         f"{len(found)} lists, {len(found.texts)} hypotheses"
     )
-    click.echo(f"signature {measure.signature}")
+    click.echo(f"signature {measure.signature_for(texts)}")

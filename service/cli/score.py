@@ -31,10 +31,12 @@ def score(
     """Score SENTENCES (a file; standard input by default), one a line.
 
     Prints a TAB-separated line each: natural log-probability, tokens, out-of-vocabulary words. The end of
-    the sentence is scored and counted. The total and the perplexity follow on standard error;
-    self-normalized scores have no perplexity.
+    the sentence is scored and counted. The total, the perplexity and the signature of the
+    model follow on standard error; self-normalized scores have no perplexity.
     """
     from nbest.files import write_whole
+    from nbest.signature import signature
+    from rescoring.text import get_pipeline
 
     scorer = open_scorer(lm, self_normalized=self_normalized)
     sums = _Sums(exact=not self_normalized)
@@ -43,6 +45,11 @@ def score(
             lines = _token_lines if tokens else _sentence_lines
             stream.writelines(f"{line}\n".encode() for line in lines(scorer, block, sums, with_text))
     click.echo(str(sums), err=True)
+    name = scorer.name.replace("|", "_").replace(
+        "\n", "_"
+    )  # what parts a signature, a directory may be called
+    parts = {name: scorer.digest, "precision": "fp32", "text": get_pipeline(_pipeline(lower)).name}
+    click.echo(f"signature {signature(parts)}", err=True)
 
 
 class _Sums:
@@ -69,11 +76,15 @@ class _Sums:
         )
 
 
+def _pipeline(lower: bool) -> str:
+    return "lower" if lower else "raw"
+
+
 def _blocks(path: str, lower: bool) -> Iterator[list[str]]:
     from nbest.files import read_lines
     from rescoring.text import get_pipeline
 
-    prepare = get_pipeline("lower" if lower else "raw")
+    prepare = get_pipeline(_pipeline(lower))
     block: list[str] = []
     for _, line in read_lines(path):
         block.append(line)

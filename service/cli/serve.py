@@ -4,30 +4,64 @@ import click
 
 
 @click.command()
-@click.option("--models", type=click.Path(exists=True, file_okay=False), help="Directory of models.")
 @click.option(
-    "--weights", type=click.Path(exists=True, file_okay=False), help="Directory of weight sets, NAME.json."
+    "--models",
+    type=click.Path(exists=True, file_okay=False),
+    help="Directory whose sub-directories are models.  [default: none, the shipped models alone]",
+)
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, file_okay=False),
+    help="Directory of weight sets, NAME.json.  [default: none]",
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]"
 )
-@click.option("--preload", metavar="NAME,NAME", help="Models to load before the service says it is ready.")
-@click.option("--device", metavar="DEVICE", help="Where models run: cpu, cuda or cuda:N.  [default: cpu]")
-@click.option("--max-body-bytes", type=click.IntRange(1), help="Largest body, as sent and once decompressed.")
-@click.option("--max-lists", type=click.IntRange(1), help="Most lists in a request.")
-@click.option("--max-hypotheses", type=click.IntRange(1), help="Most hypotheses, or texts, in a request.")
-@click.option("--max-text-bytes", type=click.IntRange(1), help="Longest text.")
-@click.option("--max-features", type=click.IntRange(1), help="Most feature values of a hypothesis.")
-@click.option("--queue-words", type=click.IntRange(1), help="Most words waiting for one model.")
-@click.option("--batch-words", type=click.IntRange(1), help="Words scored in one call of a model.")
 @click.option(
-    "--drain-seconds", type=click.FloatRange(0), help="Go on serving so long after SIGTERM, not ready."
+    "--preload",
+    metavar="NAME,NAME",
+    help="Models to load before the service says it is ready.  [default: none]",
+)
+@click.option("--device", metavar="DEVICE", help="Where models run: cpu, cuda or cuda:N.  [default: cpu]")
+@click.option(
+    "--max-body-bytes",
+    type=click.IntRange(1),
+    help="Largest body, as sent and once decompressed.  [default: 33554432]",
+)
+@click.option("--max-lists", type=click.IntRange(1), help="Most lists in a request.  [default: 10000]")
+@click.option(
+    "--max-hypotheses",
+    type=click.IntRange(1),
+    help="Most hypotheses, or texts, in a request.  [default: 200000]",
+)
+@click.option(
+    "--max-text-bytes", type=click.IntRange(1), help="Longest text in UTF-8 bytes.  [default: 1048576]"
+)
+@click.option(
+    "--max-features", type=click.IntRange(1), help="Most feature values of a hypothesis.  [default: 5000]"
+)
+@click.option(
+    "--queue-words", type=click.IntRange(1), help="Most words waiting for one model.  [default: 4000000]"
+)
+@click.option(
+    "--batch-words", type=click.IntRange(1), help="Words scored in one call of a model.  [default: 16384]"
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0),
+    help="Go on serving so long after SIGTERM, not ready.  [default: 0]",
+)
+@click.option(
+    "--access-log/--no-access-log",
+    default=None,
+    help="A line in the log for every request.  [default: access-log]",
 )
 def serve(**given: object) -> None:
     """Serve rescoring over HTTP, with a page to try it at /.
 
-    Every option is also a setting: --max-lists is NBEST_MAX_LISTS.
+    Every option is also a setting of the environment: --max-lists is NBEST_MAX_LISTS. /livez and /readyz say
+    whether the process answers and whether it is ready.
     """
     from service.server import run
     from service.settings import load_settings

@@ -87,6 +87,7 @@ def tune(
     The decoder's total takes no part: it is a sum of the others. Scores on these lists are optimistic;
     evaluate on other data. Progress goes to standard error.
     """
+    from nbest.signature import signature
     from rescoring import pipeline
     from rescoring.features import parse_external
     from rescoring.formats.references import read_references
@@ -109,7 +110,7 @@ def tune(
     counts = measure.counts(found.texts, found.segments, texts)  # (N, K)
     bound = oracle(counts, found.offsets, measure)
     stands = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))
-    best = f"{bound.score:.2f}{'' if bound.exact else ' or better'}"
+    best = f"{'' if bound.exact else 'at least '}{bound.score:.2f}"
     columns = sum(feature.width for feature in schema)
     _say(f"{len(found)} lists, {len(found.texts)} hypotheses, {columns} weights to tune")
     say_features(found, schema)
@@ -132,9 +133,10 @@ def tune(
         ranges=bounds,
         progress=progress,
     )
+    signed = f"{signature({})}|{measure.signature_for(texts)}"
     record = Tuning(
         metric=measure.name,
-        signature=measure.signature,
+        signature=signed,
         score=tuned.score,
         lists_sha256=fingerprint.lists_sha256(found),
         references_sha256=fingerprint.references_sha256(texts),
@@ -147,7 +149,7 @@ def tune(
     if tuned.constant:
         _say(f"the same throughout every list, so without weight: {', '.join(tuned.constant)}")
     _say(f"{measure.name} {tuned.initial_score:.2f} at the start, {tuned.score:.2f} tuned")
-    _say(f"signature {measure.signature}")
+    _say(f"signature {signed}")
 
 
 def _say(line: str) -> None:

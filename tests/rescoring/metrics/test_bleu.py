@@ -102,6 +102,8 @@ def test_report_carries_sacrebleus_signature() -> None:
     assert report.signature == f"nrefs:1|case:mixed|eff:no|tok:none|smooth:exp|version:{__version__}"
     report = Bleu("13a", lowercase=True).report(["a b c d", "e"], [["a b c d", "x"], ["e f"]])
     assert report.signature == f"nrefs:var|case:lc|eff:no|tok:13a|smooth:exp|version:{__version__}"
+    assert Bleu("13a", lowercase=True).signature_for([["x"], ["x", "y"]]) == report.signature
+    assert Bleu().signature_for([["x", "y"]]).startswith("nrefs:2|case:mixed|")
     assert Bleu().signature == f"case:mixed|eff:no|tok:none|smooth:exp|version:{__version__}"
 
 
@@ -165,3 +167,9 @@ def test_real_lists(mt_dev: Any) -> None:
         texts = [lists.texts[row] for row in rows]
         wanted = reference_counts(texts, [references[segment]] * len(texts), tokenize="none")
         assert counts[rows].tolist() == wanted
+
+
+def test_rounding_goes_no_higher_than_100() -> None:
+    sums = np.array([[n, n, *range(n, n - 4, -1), *range(n, n - 4, -1)] for n in range(4, 200)])
+    assert Bleu().score(sums).max() == 100.0
+    assert all(Bleu().report(["a " * n], [["a " * n]]).score <= 100.0 for n in range(4, 60))

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
+from nbest import __version__
+from rescoring.metrics import get_metric
+from rescoring.significance import paired_test
 from rescoring.weights import read_weights
 from service.cli.main import COMMANDS, LazyGroup
 
@@ -140,6 +144,8 @@ def test_tune_finds_better_weights_and_says_how(
     assert tuned.tuning is not None
     assert (tuned.tuning.metric, tuned.tuning.restarts, tuned.tuning.seed) == ("wer", 3, 1)
     assert tuned.tuning.score == 0.0
+    assert tuned.tuning.signature.startswith(f"nbest:{__version__}|case:mixed|")
+    assert f"signature {tuned.tuning.signature}\n" in result.stderr
     said = re.sub("[0-9]+ s$", "0 s", result.stderr, flags=re.MULTILINE)
     assert said.split("\n")[:-2] == [
         "2 lists, 4 hypotheses, 6 weights to tune",
@@ -172,6 +178,7 @@ def test_tune_starts_where_it_is_told_and_keeps_what_is_fixed(
 def test_tuning_says_little_however_often_it_starts(run: Any, lists: Path, references: Path) -> None:
     said = run("tune", lists, "--ref", references, "--metric", "bleu", "--restarts", 41).stderr
     assert re.findall("after ([0-9]+) of 41", said) == ["1", "10", "20", "30"]
+    assert f"signature nbest:{__version__}|nrefs:1|case:mixed|" in said
 
 
 @pytest.mark.parametrize(
@@ -329,6 +336,48 @@ def test_evaluate_reads_text_and_lists(
     assert document["score"] == pytest.approx(100 / 6)
     assert document["counts"] == {"substitutions": 1, "deletions": 0, "insertions": 0, "reference_words": 6}
     assert document["interval"] == [0.0, 25.0]
+    assert document["signature"].endswith("|bootstrap:100|seed:12345")
+    assert f"signature {document['signature']}\n" in result.stdout
+    assert "baseline" not in document
+
+
+@pytest.mark.parametrize("metric", ["bleu", "wer"])
+def test_evaluate_against_a_baseline(run: Any, tmp_path: Path, metric: str) -> None:
+    ref, old, new = (tmp_path / name for name in ("ref", "old", "new"))
+    ref.write_text("a man is riding a horse\n" * 12)
+    old.write_text("a man is writing a horse\n" * 12)
+    new.write_text("a man is riding a horse\n" * 11 + "a man is writing a horse\n")
+    arguments = ["evaluate", new, "--ref", ref, "--metric", metric, "--baseline"]
+    document = json.loads(run(*arguments, old, "--json").stdout)
+    measure = get_metric(metric)
+    refs = [("a man is riding a horse",)] * 12
+    counts = [measure.counts(place.read_text().split("\n")[:-1], np.arange(12), refs) for place in (old, new)]
+    against = document["baseline"]
+    assert against["score"] == json.loads(run("evaluate", old, *arguments[2:-1], "--json").stdout)["score"]
+    assert against["difference"] == document["score"] - against["score"]
+    assert against["p_value"] == paired_test(counts[0], counts[1], measure) < 0.01
+    assert against["interval"][0] <= against["difference"] <= against["interval"][1]
+    assert (against["test"], against["trials"]) == ("randomization", 10000)
+    said = run(*arguments, old).stdout
+    assert (
+        f"difference {against['difference']:+.2f} from {metric} {against['score']:.2f} of {old}  95% ["
+        in said
+    )
+    assert f"p {against['p_value']:.4f} (randomization, 10000 trials)\n" in said
+    same = json.loads(run(*arguments, new, "--json").stdout)["baseline"]
+    assert (same["difference"], same["p_value"]) == (0.0, 1.0)
+
+
+def test_a_baseline_of_other_segments(run: Any, tmp_path: Path) -> None:
+    ref, old, new = (tmp_path / name for name in ("ref", "old", "new"))
+    ref.write_text("u-1 a\nu-2 b\n")
+    old.write_text("u-2 b\nu-1 a\n")
+    new.write_text("u-1 a\nu-2 a\n")
+    result = run("evaluate", new, "--ref", ref, "--metric", "wer", "--baseline", old)
+    assert result.exit_code == 2
+    assert (
+        f"{old}: the two outputs have different segments; expected the 2 segments of {new}" in result.stderr
+    )
 
 
 def test_evaluate_kaldi_text_by_utterance(run: Any, tmp_path: Path) -> None:
@@ -366,8 +415,12 @@ def test_oracle(run: Any, lists: Path, references: Path, tmp_path: Path) -> None
     assert result.stdout.startswith("wer oracle 0.00  as the lists stand 16.67  2 lists, 4 hypotheses\n")
     assert (tmp_path / "best").read_text() == "a man is riding\na horse\n"
     document = json.loads(run("oracle", lists, "--ref", references, "--metric", "bleu", "--json").stdout)
-    assert document["exact"] is False
-    assert document["oracle"] >= document["first"]
+    assert (document["exact"], document["oracle"]) == (True, 100.0)
+    assert document["signature"].startswith("nrefs:1|case:mixed|")
+    references.write_text("a man is standing\na cow\n")
+    result = run("oracle", lists, "--ref", references, "--metric", "bleu")
+    assert result.stdout.startswith("bleu oracle at least ")
+    assert "\nsignature nrefs:1|case:mixed|" in result.stdout
 
 
 def test_convert_keeps_texts_features_totals_references(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from models import catalog
+from nbest import __version__
 
 
 def test_score_prints_a_line_a_sentence_and_the_sums(run: Any) -> None:
@@ -17,6 +18,7 @@ def test_score_prints_a_line_a_sentence_and_the_sums(run: Any) -> None:
     perplexity = math.exp(13.5 / 7)
     assert result.stderr == (
         f"sentences 3  tokens 7  oov 1  nat_log_prob -13.5000  perplexity {perplexity:.4f}\n"
+        f"signature nbest:{__version__}|small:sha256:{'0' * 64}|precision:fp32|text:raw\n"
     )
 
 

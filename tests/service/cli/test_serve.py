@@ -19,6 +19,7 @@ import pytest
 
 from nbest.errors import ConfigError
 from service.server import listen
+from service.settings import Settings
 
 SERVE = [sys.executable, "-m", "service.cli.main", "serve"]
 Start = Callable[..., tuple[subprocess.Popen[str], str]]
@@ -127,7 +128,27 @@ def test_a_taken_port_is_an_error_in_one_line() -> None:
             [*SERVE, "--port", port], capture_output=True, text=True, timeout=240, check=False
         )
     assert done.returncode == 2
-    assert done.stderr == f"nbest: error: cannot listen on '127.0.0.1', port {port}: Address already in use\n"
+    assert done.stderr == (
+        f"nbest: error: cannot listen on '127.0.0.1', port {port}: Address already in use; "
+        "expected another port: --port 0 takes a free one\n"
+    )
+
+
+def test_help_says_the_defaults_that_are() -> None:
+    from service.cli.serve import serve
+
+    helps = {option.name: getattr(option, "help", "") or "" for option in serve.params}
+    for name, field in Settings.model_fields.items():
+        found = re.search(r"\[default: (.+)\]", helps[name])
+        assert found, name
+        if field.default is True:
+            assert found[1] == name.replace("_", "-")
+        elif field.default in (None, ()):
+            assert found[1].startswith("none")
+        elif isinstance(field.default, str):
+            assert found[1] == field.default
+        else:
+            assert float(found[1]) == field.default
 
 
 @pytest.mark.parametrize(
