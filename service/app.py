@@ -1,7 +1,7 @@
 """The HTTP service: wiring only."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,15 @@ from service.state import build
 DESCRIPTION = """Rescores n-best lists of speech recognisers and machine translators with compressed language
 models. Log-probabilities are natural logarithms, larger is better.
 
-Every call is pure: it changes nothing, gives the same answer again, and is safe to retry.
+Every call is pure: it changes nothing and is safe to retry. The same request gives the same answer up to
+float32 rounding in the models' scores: texts are scored in batches, cut by load and shared with other
+requests, so that a score may differ from call to call by some 1e-5 nats.
+
+This service takes {max_body_bytes} bytes of body (as sent, and once decompressed), {max_lists} lists,
+{max_hypotheses} hypotheses or texts in a request, {max_features} feature values of a hypothesis, and
+{max_text_bytes} bytes of a text.
+
+`/rescore`, `/score` and `/models` are short names of the routes under `/v1`, without a promise to stay.
 
 Errors are RFC 9457 problem documents; what is wrong with one list stands in that list's result, and the
 others are answered."""
@@ -31,7 +39,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     opener: Callable[[str], TokenScorer] | None = None,
-    shipped: Sequence[str] | None = None,
+    shipped: Iterable[str] | Mapping[str, Path] | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; `opener` and `shipped` stand in for the models room in tests.
 
@@ -43,7 +51,7 @@ def create_app(
 
         check_device(settings.device)
         opener = opener or partial(catalog.open_scorer, device=settings.device)
-        shipped = catalog.names() if shipped is None else shipped
+        shipped = catalog.shipped() if shipped is None else shipped
     service = build(settings, opener, shipped)
 
     @asynccontextmanager
@@ -58,7 +66,7 @@ def create_app(
     app = FastAPI(
         title="nbest",
         version=__version__,
-        description=DESCRIPTION,
+        description=DESCRIPTION.format_map(settings.model_dump()),
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
@@ -68,6 +76,6 @@ def create_app(
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=Path(__file__).parent / "web"), name="web")
     errors.install(app)
-    app.add_middleware(Headers)
+    app.add_middleware(Headers, access_log=settings.access_log)
     openapi.install(app)
     return app

@@ -6,6 +6,7 @@
 `type` is the error's slug and stays the same for ever; the other words may change.
 """
 
+import ast
 import logging
 import math
 import re
@@ -36,7 +37,7 @@ log = logging.getLogger("nbest.service")
 
 
 class InvalidRequestError(FormatError):
-    """The request is JSON but not of the documented shape."""
+    """The request is not of the documented shape."""
 
     slug = "invalid-request"
 
@@ -100,6 +101,7 @@ STATUS: dict[type[NbestError], int] = {
 
 _LONGEST_KEY = 200
 _HYPOTHESIS = re.compile(r"^(/.*), hypothesis ([0-9]+)$")  # how columns name a row; a pointer names it so
+_QUOTED = re.compile(r"""(['"])(.*?)(?:\1|(… \([0-9]+ characters\)))""", re.DOTALL)  # as `shorten` quotes
 MEDIA_TYPE = "application/problem+json"
 _HTTP_SLUGS = {404: "no-such-route", 405: "method-not-allowed"}
 
@@ -136,10 +138,23 @@ def list_fault(error: NbestError) -> ListFault:
 
 
 def _fault(error: NbestError, detail: str, where: str | None) -> ListFault:
-    words = {"detail": detail, "pointer": where, "expected": error.expected, "got": error.got}
+    words = {"detail": detail, "pointer": where, "expected": error.expected, "got": _bare(error.got)}
     # They may quote the request, and JSON can spell lone surrogates, which UTF-8 cannot.
     sendable = {key: text and text.encode(errors="backslashreplace").decode() for key, text in words.items()}
     return ListFault.model_validate({"type": error.slug, **sendable})
+
+
+def _bare(got: str | None) -> str | None:
+    """`got` without the quotes of `shorten`, which a terminal needs and a JSON string does not."""
+    found = _QUOTED.fullmatch(got or "")
+    if found is None:
+        return got
+    quote, body, rest = found.groups()
+    try:
+        plain = ast.literal_eval(quote + body + quote)
+    except (ValueError, SyntaxError):  # several of them, or words of another kind
+        return got
+    return plain + (rest or "") if isinstance(plain, str) else got
 
 
 def problem(error: NbestError) -> Problem:

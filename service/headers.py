@@ -1,4 +1,8 @@
-"""Headers of every answer, that to a fault too: the request's id, and what a browser may do with the page."""
+"""Around every answer, that to a fault too: the request's id, what a browser may do, a line in the log."""
+
+import logging
+from time import perf_counter
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -6,6 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import on_fault
 from service.requests import request_id
+
+log = logging.getLogger("nbest.access")
+
+_PROBES = ("/livez", "/readyz")  # asked every few seconds: at DEBUG
 
 # The page loads nothing from anywhere else, and nothing may embed it or run in it.
 _PAGE_POLICY = (
@@ -15,10 +23,11 @@ _PAGE_POLICY = (
 
 
 class Headers:
-    """ASGI middleware that adds headers, and answers a fault: starlette would do so outside of it."""
+    """ASGI middleware that adds headers, answers a fault (starlette would do so outside of it) and logs."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, access_log: bool = True) -> None:
         self._app = app
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on; its answer leaves with the headers added."""
@@ -28,11 +37,14 @@ class Headers:
         identity = request_id(Request(scope))
 
         started = False
+        status = 0
+        began = perf_counter()
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal started, status
             if message["type"] == "http.response.start":
                 started = True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
                 headers["X-Content-Type-Options"] = "nosniff"
@@ -47,3 +59,9 @@ class Headers:
             if started:
                 raise  # too late for another answer: the server closes the connection
             await answer(scope, receive, send_with_headers)
+        finally:
+            if self._access_log:
+                path = quote(scope["path"])  # as a caller may spell it, it could forge lines
+                level = logging.DEBUG if path in _PROBES else logging.INFO
+                seconds = perf_counter() - began
+                log.log(level, "%s %s %d %.3fs %s", scope["method"], path, status, seconds, identity)

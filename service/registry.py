@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,7 @@ class ModelEntry:
     name: str
     source: str  # what the opener takes: a path, or the name of a shipped model
     shipped: bool
+    directory: Path | None  # where its files are, where that is known
 
 
 class Registry:
@@ -76,7 +77,7 @@ class Registry:
     def __init__(
         self,
         directory: Path | None,
-        shipped: Sequence[str],
+        shipped: Mapping[str, Path | None],
         opener: Callable[[str], TokenScorer],
         executor: Executor,
         *,
@@ -84,7 +85,7 @@ class Registry:
         queue_words: int,
     ) -> None:
         self._directory = directory
-        self._shipped = tuple(shipped)
+        self._shipped = dict(shipped)
         self._opener = opener
         self._executor = executor
         self._limits = {"batch_words": batch_words, "queue_words": queue_words}
@@ -92,11 +93,14 @@ class Registry:
 
     def entries(self) -> list[ModelEntry]:
         """Every model there is now, by name."""
-        found = {name: ModelEntry(name, name, shipped=True) for name in self._shipped}
+        found = {
+            name: ModelEntry(name, name, shipped=True, directory=place)
+            for name, place in self._shipped.items()
+        }
         if self._directory is not None:
             for path in _children(self._directory):
                 if (path / MODEL_FILE).is_file():
-                    found[path.name] = ModelEntry(path.name, str(path), shipped=False)
+                    found[path.name] = ModelEntry(path.name, str(path), shipped=False, directory=path)
         return [found[name] for name in sorted(found)]
 
     def loaded(self, name: str) -> bool:

@@ -78,12 +78,18 @@ class ListIn(In):
 
 
 class InlineWeights(In):
-    """Feature weights in the request itself."""
+    """Feature weights in the request itself: written by hand, or a weight set as `nbest tune` writes it."""
 
     features: dict[str, FeatureValues] = Field(
         min_length=1, max_length=10_000, description="weight of each feature, by name"
     )
     text: str = Field(default="raw", description="the text pipeline: what is done to a text for a model")
+    format: str | None = Field(default=None, description="of a weight set: nbest-weights/1")
+    models: list[dict[str, Any]] | None = Field(
+        default=None, description="of a weight set: names and digests of its models, which are checked"
+    )
+    tuned: bool | None = Field(default=None, description="of a weight set: whether it was tuned")
+    tuning: dict[str, Any] | None = Field(default=None, description="of a weight set: how it was tuned")
 
 
 class Options(In):
@@ -110,7 +116,9 @@ class RescoreEnvelope(In):
     )
     weights: str | InlineWeights | None = Field(
         default=None,
-        description="a weight set's name or weights inline; none: a stated default, with a warning",
+        description="a weight set's name, or weights inline, or a whole weight set as nbest tune writes it; "
+        "none: the decoder's total and each model, weight 1 each, with a warning; an error where the lists "
+        "have features but no total",
     )
     options: Options = Field(default=Options(), description="what to answer with, and how strictly")
     lists: list[Any] = Field(min_length=1)
@@ -213,7 +221,10 @@ class ModelOut(BaseModel):
     name: str
     shipped: bool
     loaded: bool
-    digest: str | None = Field(default=None, description="known once loaded")
+    digest: str | None = Field(default=None, description="over configuration, weights and vocabulary")
+    system: str | None = Field(default=None, description="lstm, bllm, ...; for more see docs/models.md")
+    bytes: int | None = Field(default=None, description="on disk: configuration, weights and vocabulary")
+    card: dict[str, str] = Field(default_factory=dict, description="description, licence, limits")
 
 
 class ModelsResponse(BaseModel):

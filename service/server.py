@@ -1,6 +1,7 @@
 """The server process: uvicorn, its signals, and the one line that says where it listens."""
 
 import asyncio
+import errno
 import gc
 import logging
 import socket
@@ -107,7 +108,10 @@ def listen(host: str, port: int) -> socket.socket:
             listener.bind(address)
             on_error.pop_all()
     except OSError as error:
-        raise ConfigError(f"cannot listen on {shorten(host)}, port {port}: {error.strerror}") from None
+        raise ConfigError(
+            f"cannot listen on {shorten(host)}, port {port}: {error.strerror}",
+            expected="another port: --port 0 takes a free one" if error.errno == errno.EADDRINUSE else None,
+        ) from None
     except ValueError:  # a part of more than 63 characters, or no Unicode text
         raise ConfigError(
             "not the name of a host", expected="a name or an address", got=shorten(host)

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     max_features: int = Field(default=5_000, ge=1, description="most feature values of a hypothesis")
     queue_words: int = Field(default=4_000_000, ge=1, description="most words waiting for one model")
     batch_words: int = Field(default=16_384, ge=1, description="words scored in one call of a model")
-
+    access_log: bool = Field(default=True, description="a line in the log for every request")
     drain_seconds: float = Field(
         default=0.0, ge=0, le=3600, description="seconds of serving on, not ready, after the first SIGTERM"
     )

@@ -1,9 +1,10 @@
 """What one service process holds: settings, models, weight sets, readiness, the scoring thread."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import Request
 
@@ -39,13 +40,15 @@ class Service:
         await asyncio.to_thread(self.executor.shutdown, wait=True, cancel_futures=True)
 
 
-def build(settings: Settings, opener: Callable[[str], TokenScorer], shipped: Sequence[str]) -> Service:
+def build(
+    settings: Settings, opener: Callable[[str], TokenScorer], shipped: Iterable[str] | Mapping[str, Path]
+) -> Service:
     """The parts, put together; raises NotFoundError for a model to preload that is not there."""
     # One thread: models already use every core, and two at once would only share them.
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
     registry = Registry(
         settings.models,
-        shipped,
+        shipped if isinstance(shipped, Mapping) else dict.fromkeys(shipped),
         opener,
         executor,
         batch_words=settings.batch_words,

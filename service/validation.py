@@ -112,7 +112,9 @@ def _shown(complaint: ErrorDetails) -> str:
     if complaint["type"] == "unknown_field":
         return shorten(*complaint["ctx"]["field"])
     if isinstance(value, str):
-        return shorten(value)
+        # Of another type than it should be, "5" must not read as the number.
+        choice = complaint["type"] in {"literal_error", "too_short", "string_too_short"}
+        return shorten(value) if choice else f"the string {shorten(value)}"
     if isinstance(value, dict):
         return f"an object of {_counted(len(value), 'field')}"
     if isinstance(value, list):

@@ -59,5 +59,5 @@ def _answer(service: Service, body: bytes, identity: str) -> EvaluateResponse:
         interval=(result.low, result.high),
         counts=dict(result.counts),
         segments=result.segments,
-        signature=result.signature,
+        signature=result.signed,
     )

@@ -1,18 +1,19 @@
 """N-best lists in, rankings out: JSON, or a Moses list for a Moses list."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from nbest.errors import FormatError, InputError, LimitError, shorten
+from nbest.errors import FormatError, InputError, LimitError, WeightsError, shorten
 from rescoring.formats import parse_nbest
 from rescoring.formats.moses_write import moses_lines
 from rescoring.nbest import NbestLists
 from rescoring.pipeline import Ranked, with_decoder_total
 from rescoring.text import get_pipeline
-from rescoring.weights import WeightSet
+from rescoring.weights import FORMAT, WeightSet, parse_weights
 from service.answering import Outcome, Question, answer
 from service.bodies import decode_text
 from service.errors import InvalidRequestError, list_fault
@@ -154,7 +155,15 @@ def _weights(service: Service, asked: str | InlineWeights | None) -> tuple[Weigh
     for name in asked.features:
         check_unicode(name, "/weights/features")
     check_width(sum(map(len, asked.features.values())), "/weights/features", service.settings.max_features)
-    return WeightSet(features=asked.features, text=get_pipeline(asked.text).name), "inline"
+    text = get_pipeline(asked.text).name
+    if not asked.model_fields_set - {"features", "text"}:
+        return WeightSet(features=asked.features, text=text), "inline"
+    document = {"format": FORMAT, **asked.model_dump(exclude_unset=True, exclude_none=True)}
+    try:
+        return parse_weights(json.dumps(document), "/weights"), "inline"
+    except WeightsError as error:
+        where = (error.where or "/weights").replace("/weights:", "/weights", 1)
+        raise WeightsError(error.message, where=where, expected=error.expected, got=error.got) from None
 
 
 def _check_count(service: Service, count: int) -> None:

@@ -25,6 +25,7 @@ def test_bleu_is_sacrebleus(client: TestClient) -> None:
     assert answer["counts"]["hypothesis_length"] == 16
     assert answer["segments"] == 3
     assert "tok:none" in answer["signature"]
+    assert answer["signature"].endswith("|bootstrap:1000|seed:12345")  # the interval's
 
 
 def test_wer_counts_and_plain_references(client: TestClient) -> None:

@@ -323,7 +323,7 @@ def test_two_lists_of_one_id_are_told_apart_by_both_places(client: TestClient) -
             "detail": "the list id stands twice in the request, first at /lists/0",
             "pointer": "/lists/2/id",
             "expected": "each id once",
-            "got": "'a'",
+            "got": "a",
         },
     }
 
@@ -399,20 +399,20 @@ WORDS = {
     "one point nought": ('{"lists": [1], "models": [1.0]}', "/models/0", "wrong type", "a string", "1.0"),
     "true": ('{"lists": [1], "models": [true]}', "/models/0", "wrong type", "a string", "true"),
     "null": ('{"lists": [1], "models": [null]}', "/models/0", "wrong type", "a string", "null"),
-    "models a string": ('{"lists": [1], "models": "m"}', "/models", "wrong type", "an array", "'m'"),
+    "models a string": ('{"lists": [1], "models": "m"}', "/models", "wrong type", "an array", "the string 'm'"),
     "options": ('{"lists": [1], "options": [1]}', "/options", "wrong type", "an object", "an array of 1 entry"),
     "weights": ('{"lists": [1], "weights": 1}', "/weights", "wrong type", "a string or an object", "1"),
     "weights empty": ('{"lists": [1], "weights": {}}', "/weights", "missing field 'features'", "a field 'features'", "none"),
-    "weights field": ('{"lists": [1], "weights": {"features": {"a": 1}, "x~/": 1}}', "/weights/x~0~1", "unknown field", "one of features, text", "'x~/'"),
-    "a feature called int": ('{"lists": [1], "weights": {"features": {"int": "1"}}}', "/weights/features/int", "wrong type", "a finite number or an array of them", "'1'"),
+    "weights field": ('{"lists": [1], "weights": {"features": {"a": 1}, "x~/": 1}}', "/weights/x~0~1", "unknown field", "one of features, text, format, models, tuned, tuning", "x~/"),
+    "a feature called int": ('{"lists": [1], "weights": {"features": {"int": "1"}}}', "/weights/features/int", "wrong type", "a finite number or an array of them", "the string '1'"),
     "top_k": ('{"lists": [1], "options": {"top_k": 0}}', "/options/top_k", "number out of range", "at least 1", "0"),
     "top_k beyond": ('{"lists": [1], "options": {"top_k": 99999999999999999999}}', "/options/top_k", "number out of range", "at most 2147483647", "99999999999999999999"),
     "contributions": ('{"lists": [1], "options": {"contributions": 1}}', "/options/contributions", "wrong type", "true or false", "1"),
-    "deadline": ('{"lists": [1], "options": {"deadline_seconds": "1"}}', "/options/deadline_seconds", "wrong type", "a number", "'1'"),
-    "unknown field": ('{"lists": [1], "model": 1}', "/model", "unknown field", "one of models, weights, options, lists", "'model'"),
-    "a key of 300,000 characters": ('{"lists": [1], "' + "x" * 300_000 + '": 1}', "", "unknown field", "one of models, weights, options, lists", f"'{'x' * 80}… (300000 characters)"),
-    "a surrogate for a key": ('{"lists": [1], "\\ud800": 1}', "/\\ud800", "unknown field", "one of models, weights, options, lists", "'\\ud800'"),
-    "a surrogate for a weight": ('{"lists": [1], "weights": {"features": {"\\ud800": "x"}}}', "/weights/features", "wrong type", "a finite number or an array of them", "'x'"),
+    "deadline": ('{"lists": [1], "options": {"deadline_seconds": "1"}}', "/options/deadline_seconds", "wrong type", "a number", "the string '1'"),
+    "unknown field": ('{"lists": [1], "model": 1}', "/model", "unknown field", "one of models, weights, options, lists", "model"),
+    "a key of 300,000 characters": ('{"lists": [1], "' + "x" * 300_000 + '": 1}', "", "unknown field", "one of models, weights, options, lists", f"{'x' * 80}… (300000 characters)"),
+    "a surrogate for a key": ('{"lists": [1], "\\ud800": 1}', "/\\ud800", "unknown field", "one of models, weights, options, lists", "\\ud800"),
+    "a surrogate for a weight": ('{"lists": [1], "weights": {"features": {"\\ud800": "x"}}}', "/weights/features", "wrong type", "a finite number or an array of them", "the string 'x'"),
 }  # fmt: skip
 
 
@@ -513,13 +513,13 @@ def test_moses_in_json_out(client: TestClient) -> None:
         (MOSES + "0 ||| b ||| LM0= x TM0= 1 2 ||| 3\n", "", 400, "body:4"),
         (MOSES.replace("-13.0", "nan"), "", 422, "body:2"),
         (MOSES.encode() + b"0 ||| \xff ||| LM0= 1 TM0= 1 1 ||| 1\n", "", 400, "body:4"),
-        (MOSES, "?models=big", 404, "'big'"),
+        (MOSES, "?models=big", 404, '"big"'),
         (MOSES, "?weights=asr", 422, "LM0"),
-        (MOSES, "?model=small", 422, "'model'"),
+        (MOSES, "?model=small", 422, '"model"'),
         (MOSES, "?weights=a&weights=b", 422, "twice"),
         (MOSES, "?top_k=many", 422, "many"),
         (MOSES, "?top_k=99999999999999999999", 422, "at most 2147483647"),
-        (MOSES, "?unknown_feature=drop", 422, "'drop'"),
+        (MOSES, "?unknown_feature=drop", 422, '"drop"'),
         ("0 ||| " + "a " * 1_000_000 + "||| LM0= 1 ||| 2\n", "", 413, "too long"),
         ("x" * 10_000_000, "", 400, "body:1"),
     ],
@@ -529,3 +529,57 @@ def test_bad_moses_bodies(client: TestClient, body: str | bytes, query: str, sta
     answer = client.post(f"/rescore{query}", content=body, headers=TEXT)
     assert answer.status_code == status, answer.text
     assert words in json.dumps(answer.json(), ensure_ascii=False)
+
+
+def tuned(**changes: Any) -> dict[str, Any]:
+    """A weight set as `nbest tune` writes it, of the model that these tests have."""
+    return {
+        "format": "nbest-weights/1",
+        "features": {"ac": 1.0, "small": 9.0},
+        "models": [{"name": "small", "digest": "sha256:" + "0" * 64}],
+        "text": "raw",
+        "tuned": True,
+        "tuning": {
+            "metric": "wer", "signature": "s", "score": 7.5, "lists_sha256": "1", "references_sha256": "2",
+            "optimizer": "mert", "restarts": 20, "seed": 1,
+        },
+        **changes,
+    }  # fmt: skip
+
+
+def test_a_weight_set_may_come_whole_with_the_request(client: TestClient, world: Any) -> None:
+    (world.weights / "tuned.json").write_text(json.dumps(tuned()))
+    by_name, whole, bare = (
+        post(client, models=["small"], weights=weights, lists=[one_list()])
+        for weights in ("tuned", tuned(), {"features": tuned()["features"]})
+    )
+    assert whole["results"] == by_name["results"] == bare["results"]
+    assert whole["signature"] == by_name["signature"].replace("weights:tuned:", "weights:inline:")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"models": [{"name": "small", "digest": "sha256:1"}]}, "another version"),
+        ({"models": [{"name": "big", "digest": "sha256:1"}]}, "models without a weight"),
+        ({"models": [{"name": "small"}]}, "/weights/models/0"),
+        ({"format": "nbest-weights/9"}, "/weights/format"),
+        ({"tuned": False}, "/weights/tuned"),
+        ({"tuning": {"metric": "wer"}}, "/weights/tuning"),
+        ({"features": {"ac": 1.0}, "x": 1}, "/weights/x"),
+    ],
+)
+def test_a_weight_set_of_the_request_is_checked(
+    client: TestClient, changes: dict[str, Any], words: str
+) -> None:
+    answer = client.post(
+        "/rescore", json={"models": ["small"], "weights": tuned(**changes), "lists": [one_list()]}
+    )
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert "memory" not in answer.text
+
+
+def test_an_unknown_query_parameter_is_not_called_json(client: TestClient) -> None:
+    answer = client.post("/rescore?model=small", content=MOSES, headers=TEXT).json()
+    assert (answer["type"], "JSON" in answer["title"]) == ("invalid-request", False)

@@ -1,6 +1,8 @@
 """Requests at the same time, deadlines, callers who leave, readiness, names and headers."""
 
 import asyncio
+import os
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +14,7 @@ from fastapi.testclient import TestClient
 from starlette.responses import StreamingResponse
 
 from nbest.errors import NotFoundError
+from service import model_files
 from service.app import create_app
 from service.registry import MODEL_FILE
 
@@ -396,7 +399,7 @@ def test_a_caller_who_leaves_in_mid_body_is_one_quiet_line(
     }  # fmt: skip
     with caplog.at_level("INFO"):
         asyncio.run(app(scope, receive, send))
-    (record,) = [one for one in caplog.records if one.name != "asyncio"]
+    (record,) = [one for one in caplog.records if one.name == "nbest.service"]
     assert (record.levelname, record.exc_info) == ("INFO", None)
     assert record.getMessage() == f"the caller left before the answer: POST {path}"
     assert sent[0]["status"] == 499
@@ -422,5 +425,54 @@ def test_another_method_is_405_and_says_which_one_is_allowed(
 @pytest.mark.parametrize("path", ["/v1/rescore", "/v1/score", "/v1/evaluate"])
 def test_options_in_the_query_of_a_json_request_are_refused(client: TestClient, path: str) -> None:
     answer = client.post(f"{path}?models=small", json={"lists": [1], "model": "small", "texts": ["a"]})
-    assert (answer.status_code, answer.json()["got"]) == (422, "'models=small'")
+    assert (answer.status_code, answer.json()["got"]) == (422, "models=small")
     assert "body" in answer.json()["detail"]
+
+
+def accesses(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name == "nbest.access"]
+
+
+def test_every_request_has_its_line_in_the_log(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_client()
+    with caplog.at_level("INFO"):
+        client.post("/v1/score", json={"model": "small", "texts": ["a"]}, headers={"X-Request-ID": "one"})
+        client.get("/no%0Asuch", headers={"X-Request-ID": "two"})
+        client.get("/livez")
+    first, second = accesses(caplog)
+    assert re.fullmatch(r"POST /v1/score 200 [0-9]\.[0-9]{3}s one", first)
+    assert re.fullmatch(r"GET /no%0Asuch 404 [0-9]\.[0-9]{3}s two", second)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        make_client(access_log=False).get("/v1/models")
+    assert accesses(caplog) == []
+
+
+def test_what_the_files_of_models_say_is_told_before_they_are_loaded() -> None:
+    from models.checkpoint import CARD, CONFIG, VOCABULARY, WEIGHTS
+    from service.settings import Settings
+
+    assert (*model_files.FILES, model_files.CARD) == (CONFIG, WEIGHTS, VOCABULARY, CARD)
+    with TestClient(create_app(Settings())) as client:
+        (before,) = client.get("/v1/models").json()["models"]
+        client.post("/v1/score", json={"model": "small", "texts": ["a"]})
+        (after,) = client.get("/v1/models").json()["models"]
+    assert (before.pop("loaded"), after.pop("loaded")) == (False, True)
+    assert before == after  # the digest too, which the loaded model says itself
+    assert before["digest"].startswith("sha256:")
+    assert (before["system"], before["card"]["licence"]) == ("bllm", "CC BY-SA 4.0")
+    assert 2_500_000 < before["bytes"] < 3_000_000
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000])
+def test_a_broken_model_has_fewer_facts(tmp_path: Any, content: bytes) -> None:
+    assert model_files.facts(tmp_path) == model_files.ModelFacts()
+    for name in (*model_files.FILES, model_files.CARD):
+        (tmp_path / name).write_bytes(content)
+    found = model_files.facts(tmp_path)
+    assert (found.system, found.card, found.bytes) == (None, (), 3 * len(content))
+    (tmp_path / "card.json").write_text('{"limits": "none", "licence": 5}')
+    os.utime(tmp_path / "card.json", (1, 1))
+    assert model_files.facts(tmp_path).card == (("limits", "none"),)
