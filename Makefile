@@ -1,4 +1,5 @@
 # make run: the service and its page on http://127.0.0.1:8000    make test: the gate
+# make run ARGS="--port 8011": any options of nbest serve    make test ARGS="tests/service": of pytest
 export VENV ?= .venv
 run:
 	scripts/setup run

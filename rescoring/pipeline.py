@@ -178,7 +178,8 @@ def default_weights(schema: Sequence[Feature], source: str, models: Sequence[str
             expected=f"weights (nbest tune finds them), or a feature {' or '.join(TOTALS)}",
             got=", ".join(idle),
         )
-    warning = f"no weights given: ranked by {' + '.join(names)} (weight {DEFAULT_WEIGHT:g} each)"
+    each = f" (weight {DEFAULT_WEIGHT:g} each)" if len(names) > 1 else " alone"
+    warning = f"no weights given: ranked by {' + '.join(names)}{each}"
     if idle:
         warning += f"; not used: {', '.join(idle)}"
     return WeightSet(features=dict.fromkeys(names, (DEFAULT_WEIGHT,))), warning

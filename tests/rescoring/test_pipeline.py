@@ -158,7 +158,7 @@ def test_without_weights_the_decoders_total_ranks() -> None:
     assert ranked.totals.tolist() == [-5.0, -4.5]
     assert ranked.order.tolist() == [1, 0]
     (warning,) = ranked.warnings
-    assert warning == "no weights given: ranked by decoder_total (weight 1 each); not used: LM0"
+    assert warning == "no weights given: ranked by decoder_total alone; not used: LM0"
 
 
 def test_without_weights_models_count_beside_the_total() -> None:
@@ -186,7 +186,7 @@ def test_without_weights_features_without_a_total_are_an_error_before_anything_i
 def test_without_weights_the_models_rank_texts_alone() -> None:
     ranked = rescore(lists_of({}, ["bb", "a"], [2]), [Lengths()], None)
     assert ranked.order.tolist() == [1, 0]
-    assert ranked.warnings == ("no weights given: ranked by lm (weight 1 each)",)
+    assert ranked.warnings == ("no weights given: ranked by lm alone",)
 
 
 def test_changed_weights_replace_and_add() -> None:

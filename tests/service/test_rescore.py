@@ -112,9 +112,9 @@ def test_signature_changes_with_the_weights_only(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("features", "models", "order", "words"),
     [
-        ([{"total": -1.0}, {"total": -0.5}], [], [1, 0], "ranked by total (weight 1 each)"),
+        ([{"total": -1.0}, {"total": -0.5}], [], [1, 0], "ranked by total alone"),
         ([{"total": -1.0}, {"total": -0.5}], ["small"], [0, 1], "ranked by total + small"),
-        ([{}, {}], ["small"], [0, 1], "ranked by small (weight 1 each)"),
+        ([{}, {}], ["small"], [0, 1], "ranked by small alone"),
     ],
 )
 def test_without_weights_the_stated_default_ranks_and_says_so(
