@@ -75,24 +75,26 @@ function inner(schema, document_) {
 
 function row(name, type, words) {
   const box = document.createElement("div");
-  box.append(text("dt", "", name), text("dd", "type", type));
+  box.append(text("dt", "", name));
+  if (type) box.append(text("dd", "type", type));
   if (words) box.append(text("dd", "words", words));
   return box;
 }
 
-function fields(body, document_, prefix = "", list = text("dl", "fields", "")) {
+/** Rows of a schema's fields and theirs; `always` is what is said of one that is always there. */
+function fields(body, document_, always, prefix = "", list = text("dl", "fields", "")) {
   const required = new Set(body.required ?? []);
   for (const [name, field] of Object.entries(body.properties ?? {})) {
     const fallback = field.default;
     const plain = fallback !== undefined && fallback !== null && typeof fallback !== "object";
     const words = [
-      required.has(name) ? "required" : "",
+      required.has(name) ? always : "",
       (field.description ?? "").replaceAll("`", ""),
       plain ? `default ${JSON.stringify(fallback)}` : "",
     ];
     list.append(row(prefix + name, typeWords(field, document_), words.filter(Boolean).join(" · ")));
     for (const [more, found] of inner(field, document_))
-      if (found.properties) fields(found, document_, `${prefix}${name}${more}.`, list);
+      if (found.properties) fields(found, document_, always, `${prefix}${name}${more}.`, list);
   }
   return list;
 }
@@ -111,7 +113,7 @@ function route(path, verb, operation, document_) {
   const content = Object.entries(operation.requestBody?.content ?? {});
   for (const [kind, { schema }] of content)
     if (kind === "application/json")
-      card.append(text("h3", "", "Request"), fields(resolve(schema, document_), document_));
+      card.append(text("h3", "", "Request"), fields(resolve(schema, document_), document_, "required"));
   if (operation.parameters?.length) {
     const list = text("dl", "fields", "");
     for (const { name, schema, description } of operation.parameters)
@@ -120,10 +122,10 @@ function route(path, verb, operation, document_) {
   }
   const { 200: good, ...bad } = operation.responses ?? {};
   const answer = good?.content?.["application/json"]?.schema;
-  if (answer) card.append(folded("Answer", fields(resolve(answer, document_), document_)));
+  if (answer) card.append(folded("Answer", fields(resolve(answer, document_), document_, "")));
   if (Object.keys(bad).length) {
     const list = text("dl", "fields", "");
-    for (const [status, { description }] of Object.entries(bad)) list.append(row(status, description, ""));
+    for (const [status, { description }] of Object.entries(bad)) list.append(row(status, "", description));
     card.append(folded("Errors", list));
   }
   if (!content.length) card.append(example("Try it", curl(path)));
