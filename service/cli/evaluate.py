@@ -70,7 +70,6 @@ def evaluate(
         )
     result = run(found.hypotheses, found.references, measure, samples, seed)
     interval = result.interval
-    signed = f"{result.signature}|bootstrap:{interval.samples}|seed:{interval.seed}"
     against = None
     if baseline is not None:
         other = read_output(baseline, references, None, words_txt if Path(baseline).is_dir() else None)
@@ -92,7 +91,7 @@ def evaluate(
             "seed": interval.seed,
             "segments": result.segments,
             "counts": dict(result.counts),
-            "signature": signed,
+            "signature": result.signed,
         }
         if against is not None:
             document["baseline"] = {"output": baseline, **asdict(against)}
@@ -108,4 +107,4 @@ def evaluate(
             f"difference {against.difference:+.2f} from {result.metric} {against.score:.2f} of {baseline}  "
             f"{near}  p {against.p_value:.4f} ({against.test}, {against.trials} trials)"
         )
-    click.echo(f"signature {signed}")
+    click.echo(f"signature {result.signed}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from nbest.errors import ConfigError, shorten
 from nbest.files import check_output_directory
 from service.cli import options
 
@@ -21,6 +22,9 @@ RECIPES = (
     "ptb-low-rank-650",
     "awd-ptb",
 )
+
+
+_UNKNOWN = "Extra inputs are not permitted"  # pydantic's words for a name that does not exist
 
 
 class CardText(click.types.StringParamType):
@@ -51,8 +55,23 @@ def _parse_options(
     return parsed
 
 
+def _check_place(path: str) -> None:
+    """A run that has ended is not begun again."""
+    if all((Path(path) / name).is_file() for name in ("config.json", "model.safetensors", "card.json")):
+        raise ConfigError(
+            "the training is finished: the model is there",
+            where=path,
+            expected="another name to train another model, or remove it to train it again",
+        )
+    check_output_directory(path)
+
+
 @click.command()
-@click.option("--system", metavar="NAME", help=f"One of {', '.join(SYSTEMS)}.")
+@click.option(
+    "--system",
+    metavar="NAME",
+    help=f"One of {', '.join(SYSTEMS)}.  [default: the recipe's, or that of --init; else lstm]",
+)
 @click.option(
     "--train", "train_text", required=True, metavar="FILE", help="Training text, a sentence a line."
 )
@@ -60,7 +79,7 @@ def _parse_options(
 @click.option(
     "--out",
     required=True,
-    callback=options.checked(check_output_directory),
+    callback=options.checked(_check_place),
     type=CardText(),
     metavar="DIR",
     help="Where the model goes.",
@@ -143,9 +162,8 @@ def train(
     from models.catalog import resolve
     from models.checkpoint import ModelCard
     from models.training.ingredients import Texts
-    from models.training.recipe import make_recipe, read_recipe
+    from models.training.recipe import Recipe, make_recipe, read_recipe
     from models.training.trainer import Trainer
-    from nbest.errors import ConfigError
     from nbest.files import check_rereadable
 
     for path in (train_text, valid_text):
@@ -157,7 +175,16 @@ def train(
     values = {name: value for name, value in named.items() if value is not None} | changes
     if system_options:
         values["options"] = system_options
-    made = read_recipe(_recipe_path(recipe), values) if recipe else make_recipe(values)
+    try:
+        made = read_recipe(_recipe_path(recipe), values) if recipe else make_recipe(values)
+    except ConfigError as error:
+        name, _, problem = error.message.partition(": ")
+        if problem != _UNKNOWN:
+            raise
+        where = "--set" if name in changes else error.where
+        raise _unknown("value of a recipe", name, sorted(Recipe.model_fields), where) from None
+    if "system" in made.model_fields_set or init is None:
+        _check_options(made.system, made.options)
     card = ModelCard(
         name=Path(out).name, description=description, licence=licence, attribution=list(attribution)
     )
@@ -178,4 +205,36 @@ def _recipe_path(name: str) -> Path:
     from importlib import resources
 
     shipped = Path(str(resources.files("models.training"))) / "recipes" / f"{name}.toml"
-    return shipped if shipped.is_file() else Path(name)
+    if shipped.is_file():
+        return shipped
+    if not Path(name).exists():
+        raise ConfigError(
+            "no such recipe",
+            where="--recipe",
+            expected=f"a TOML file, or one that ships: {', '.join(RECIPES)}",
+            got=shorten(name),
+        )
+    return Path(name)
+
+
+def _check_options(system: str, given: dict[str, Any]) -> None:
+    """Raises ConfigError for an option that the system does not have; an unknown system is the trainer's."""
+    from inspect import Parameter, signature
+
+    from models.architectures import SYSTEMS as MAKERS
+    from models.config import LanguageModelConfig
+
+    if system not in MAKERS:
+        return
+    makers = [MAKERS[system]] + ([MAKERS["slim"]] if system == "hashnet" else [])  # it hands its own on
+    parameters = [one for maker in makers for one in signature(maker).parameters.values()]
+    own = sorted({one.name for one in parameters if one.kind == Parameter.KEYWORD_ONLY})
+    for name in given:
+        if name not in own and name not in LanguageModelConfig.model_fields:
+            raise _unknown(f"option of the system {system}", name, own, "--option")
+
+
+def _unknown(what: str, name: str, known: list[str], where: str | None) -> ConfigError:
+    return ConfigError(
+        f"no such {what}", where=where, expected=f"one of {', '.join(known)}", got=shorten(name)
+    )

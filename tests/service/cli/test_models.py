@@ -115,10 +115,23 @@ def test_info_is_a_table_that_adds_up(run: Any, tiny: Path) -> None:
     assert "21.50" in text
 
 
-def test_models_lists_what_ships(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "names", lambda: ["large", "small"])
-    assert run("models").stdout == "large\nsmall\n"
-    assert json.loads(run("models", "--json").stdout) == ["large", "small"]
-    monkeypatch.setattr(catalog, "names", list)
+def test_models_lists_what_ships(run: Any, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "shipped", lambda: {"large": tiny, "small": tiny})
+    size = (tiny / "model.safetensors").stat().st_size
+    words = json.loads(run("info", tiny, "--json").stdout)["config"]["vocabulary_size"]
+    facts = f"bllm  {words} words  {size:,} bytes  perplexity 21.50 (valid)"
+    assert run("models").stdout == f"large  {facts}\nsmall  {facts}\n"
+    large, small = json.loads(run("models", "--json").stdout)
+    assert {**large, "name": "small"} == small
+    assert {key: small[key] for key in ("name", "system", "words", "weights_bytes", "perplexity")} == {
+        "name": "small",
+        "system": "bllm",
+        "words": words,
+        "weights_bytes": size,
+        "perplexity": {"valid": 21.5},
+    }
+    assert small["digest"].startswith("sha256:")
+    monkeypatch.setattr(catalog, "shipped", dict)
+    assert run("models", "--json").stdout == "[]\n"
     nothing = run("models")
     assert (nothing.stdout, "no models ship" in nothing.stderr) == ("", True)

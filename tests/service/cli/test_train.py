@@ -1,3 +1,5 @@
+# ruff: noqa: E501 - a table reads better with each case on one line
+
 """nbest train as a user runs it: from text to scores, from one model to another."""
 
 from pathlib import Path
@@ -60,7 +62,8 @@ def test_self_normalized_scores(run: Any, trained: Any, text: Path, tmp_path: Pa
     assert quick.stdout != exact.stdout
     first = [float(result.stdout.split("\t")[0]) for result in (exact, quick)]
     assert first[1] == pytest.approx(first[0], abs=3)
-    assert quick.stderr.endswith("perplexity none\n")
+    assert "  perplexity none\n" in quick.stderr
+    assert "+self-normalized|" in quick.stderr
     for model in (tmp_path / "full", "kenlm:x.arpa"):
         refused = run("score", text, "--lm", model, "--self-normalized")
         assert refused.exit_code == 2
@@ -114,3 +117,41 @@ def test_learning_from_a_teacher(trained: Any, tmp_path: Path, run: Any) -> None
     refused = run("train", *arguments)
     assert refused.exit_code == 2
     assert "the teacher has another vocabulary" in refused.stderr
+
+
+def test_a_finished_training_is_said_to_be_finished(trained: Any, tmp_path: Path) -> None:
+    assert trained("m").exit_code == 0
+    again = trained("m")
+    assert again.exit_code == 2
+    assert again.stderr == (
+        f"nbest: error: {tmp_path / 'm'}: the training is finished: the model is there; expected another "
+        "name to train another model, or remove it to train it again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "leraning_rate=1"], "--set: no such value of a recipe; expected one of ar_alpha, averaging, "),
+        (["--system", "slim", "--option", "partz=3"], "--option: no such option of the system slim; expected one of assignment, "),
+        (["--system", "hashnet", "--option", "partz=3"], "--option: no such option of the system hashnet; expected one of assignment, "),
+        (["--recipe", "captoins"], "--recipe: no such recipe; expected a TOML file, or one that ships: captions, english-small, "),
+        (["--recipe", "{work}/r.toml"], "{work}/r.toml: no such value of a recipe; expected one of ar_alpha, "),
+    ],
+)  # fmt: skip
+def test_unknown_names_are_answered_with_the_known_ones(
+    trained: Any, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "r.toml").write_text("leraning_rate = 1.0\n")
+    result = trained("m", *(argument.format(work=tmp_path) for argument in arguments))
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"nbest: error: {message.format(work=tmp_path)}")
+    assert result.stderr.rstrip("\n").endswith(("got 'leraning_rate'", "got 'partz'", "got 'captoins'"))
+    assert len(result.stderr) < 1000
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("option", ["embedding_size=14", "dropout_of_nothing=1"])
+def test_an_option_of_the_system_is_taken(trained: Any, option: str) -> None:
+    result = trained("m", "--option", option)
+    assert result.exit_code == (0 if option == "embedding_size=14" else 2), result.stderr
