@@ -73,12 +73,13 @@ class SampledLoss(TrainingLoss):
         leaf = hidden.detach().requires_grad_()
         with torch.enable_grad():
             x = self.model.before_output(leaf)  # (N, E)
-            matrix = self.model.output
-            true = torch.linalg.vecdot(x, matrix.rows(targets)) - self._correction[targets]  # (N,)
-            others = functional.linear(x, matrix.rows(words), -self._correction[words])  # (N, K)
+            ids = torch.cat([targets, words])  # one look-up: each makes a gradient as large as the matrix
+            rows, offsets = self.model.output.rows(ids), -self._correction[ids]  # (N+K, E), (N+K,)
             if self.model.output_bias is not None:
-                true = true + self.model.output_bias[targets]
-                others = others + self.model.output_bias[words]
+                offsets = offsets + self.model.output_bias[ids]
+            count = len(targets)
+            true = torch.linalg.vecdot(x, rows[:count]) + offsets[:count]  # (N,)
+            others = functional.linear(x, rows[count:], offsets[count:])  # (N, K)
             loss = self._nats(true, others, targets, words, times)
             torch.autograd.backward(loss * factor)
         assert leaf.grad is not None

@@ -104,7 +104,8 @@ class Trainer:
         too_slow = self.recipe.schedule == "halve" and self.progress.rate < least
         return self.progress.ended or too_slow
 
-    def _batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
+        """The batches of the running epoch, from its beginning."""
         recipe, corpus, vocabulary = self.recipe, self.ingredients.train, self.ingredients.vocabulary
         random = np.random.default_rng([recipe.seed, self.progress.epoch])
         if recipe.state == "sentence":
@@ -118,8 +119,8 @@ class Trainer:
         progress = self.progress
         clock = last_save = last_report = time.monotonic()
         tokens_then = progress.epoch_tokens
-        for batch in islice(self._batches(), progress.batches_done, None):
-            nats, count = self._step(batch)
+        for batch in islice(self.batches(), progress.batches_done, None):
+            nats, count = self.step(batch)
             progress.epoch_nats += nats
             progress.epoch_tokens += count
             progress.batches_done += 1
@@ -135,7 +136,7 @@ class Trainer:
                 last_save = clock = time.monotonic()
         self._end_epoch()
 
-    def _step(self, batch: Batch) -> tuple[float, int]:
+    def step(self, batch: Batch) -> tuple[float, int]:
         """One optimiser step: (nats, tokens)."""
         model, dropout = self.model, self.dropout
         self._set_rate(batch)

@@ -75,7 +75,7 @@ def test_a_killed_run_walks_the_same_path(
     whole = Trainer(recipe, texts, tmp_path / "whole", teacher=teacher)
     whole.run()
 
-    plain_step = Trainer._step
+    plain_step = Trainer.step
     for kill_after in (14, 19):
         steps = 0
 
@@ -86,10 +86,10 @@ def test_a_killed_run_walks_the_same_path(
                 raise _KilledError
             return plain_step(self, batch)
 
-        monkeypatch.setattr(Trainer, "_step", step)
+        monkeypatch.setattr(Trainer, "step", step)
         with pytest.raises(_KilledError):
             Trainer(recipe, texts, tmp_path / "parts", teacher=teacher, save_seconds=0).run()
-    monkeypatch.setattr(Trainer, "_step", plain_step)
+    monkeypatch.setattr(Trainer, "step", plain_step)
     lines: list[str] = []
     parts = Trainer(recipe, texts, tmp_path / "parts", teacher=teacher, report=lines.append)
     parts.run()
