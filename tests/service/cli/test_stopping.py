@@ -51,12 +51,19 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # the trial is over
+        return 0
+
+
 def begin_writing(big: Path, out: Path) -> "subprocess.Popen[bytes]":
     """A rescoring that has begun to write `out`."""
     process = start("rescore", big / "lists", "--weights", big / "weights.json", "--out", out)
     for _ in range(120_000):
         # the place is tried once before the work: only a file that grows is the output
-        if any(part.stat().st_size for part in list(out.parent.glob(".nbest-*.part"))):
+        if any(_size(part) for part in list(out.parent.glob(".nbest-*.part"))):
             return process
         assert process.poll() is None
         time.sleep(0.001)
