@@ -32,6 +32,8 @@ class OutputChunks:
 
     def forward(self, hidden: Tensor, use: Use) -> float:
         """Sum of `use` over all chunks of hidden (N, H), in full precision, without a gradient."""
+        if not len(hidden):
+            return 0.0
         logits = self.reader(hidden)
         return sum(use(logits(part), part) for part in self._parts(len(hidden)))
 
