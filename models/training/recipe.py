@@ -47,6 +47,8 @@ class Recipe(BaseModel):
     input_dropout   of the embedding's output; `word_dropout` of whole words
     weight_drop     of the numbers of the recurrent matrices
     variational_dropout  one mask for all steps of a window
+
+    precision       `bf16`: products of the output layer; for GPUs, and CPUs with units for it (else slower)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
