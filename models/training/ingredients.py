@@ -60,7 +60,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """Everything a run works on; `notes` are lines for whoever started it."""
+    """Everything a run works on.
+
+    last_loss  of the recipe's `full_epochs`
+    notes      lines for whoever started the run
+    """
 
     recipe: Recipe
     vocabulary: Vocabulary
@@ -68,6 +72,7 @@ class Ingredients:
     valid: Corpus
     model: LanguageModel
     loss: TrainingLoss
+    last_loss: TrainingLoss
     dropout: Dropout
     notes: tuple[str, ...]
 
@@ -86,7 +91,8 @@ def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingre
         notes += more
     model = model.to(device)
     loss = _loss(recipe, model, vocabulary, train, sources.teacher)
-    return Ingredients(recipe, vocabulary, train, valid, model, loss, _dropout(recipe), tuple(notes))
+    last_loss = ChunkedCrossEntropy(model) if recipe.full_epochs else loss
+    return Ingredients(recipe, vocabulary, train, valid, model, loss, last_loss, _dropout(recipe), tuple(notes))
 
 
 def _vocabulary(recipe: Recipe, texts: Texts, init: Checkpoint | None) -> tuple[Vocabulary, list[str]]:

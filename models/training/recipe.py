@@ -30,6 +30,7 @@ class Recipe(BaseModel):
 
     loss            `full` softmax; `sampled`: importance sampling; `nce`: noise contrastive estimation;
                     both with `samples` noise words a batch
+    full_epochs     after `sampled`: so many of the last epochs with the full softmax
     teacher_weight, teacher_temperature   a and T of distillation, where there is a teacher
     ar_alpha, tar_beta   activation and temporal activation regularisation of the last layer's outputs
 
@@ -70,6 +71,7 @@ class Recipe(BaseModel):
     validation_columns: Count = 1
     loss: Literal["full", "sampled", "nce"] = "full"
     samples: Count = 2048
+    full_epochs: int = Field(default=0, ge=0)
     teacher_weight: Share = 0.5
     teacher_temperature: Positive = 1.0
     ar_alpha: NotNegative = 0.0
@@ -102,6 +104,8 @@ class Recipe(BaseModel):
             raise ValueError(f"momentum is sgd's, the optimizer is {self.optimizer}")
         if self.state == "sentence" and self.variable_steps:
             raise ValueError("variable_steps: windows vary in the stream state only")
+        if self.full_epochs and self.loss != "sampled":
+            raise ValueError(f"full_epochs: the full softmax ends runs of sampled words, the loss is {self.loss}")
         if self.precision == "bf16" and self.loss != "full":
             raise ValueError(f"precision: bf16 is for the full softmax, the loss is {self.loss}")
         return self

@@ -105,7 +105,8 @@ class SavedRun:
 def log_files(progress: Progress, name: str) -> dict[str, bytes]:
     """The log as CSV, a row an epoch, and as a picture; by file name."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(progress.log[0]) if progress.log else ["epoch"])
+    columns = list(dict.fromkeys(name for row in progress.log for name in row))  # a loss that changes has two
+    writer = csv.DictWriter(text, columns or ["epoch"])
     writer.writeheader()
     writer.writerows(progress.log)
     return {LOG: text.getvalue().encode(), PLOT: plot_log(progress.log, name).encode()}

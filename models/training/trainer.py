@@ -21,6 +21,7 @@ from models.training.corpus import Batch, sentence_batches, stream_batches
 from models.training.evaluation import perplexity
 from models.training.finished import finished_card
 from models.training.ingredients import Sources, Texts, gather
+from models.training.losses import TrainingLoss
 from models.training.memory import keep_large_blocks
 from models.training.optimizers import (
     load_optimizer_tensors,
@@ -69,11 +70,7 @@ class Trainer:
         report(f"reading {texts.train}")
         self.ingredients = gather(recipe, texts, self.sources, device)
         self.recipe = recipe = self.ingredients.recipe
-        self.model, self.loss, self.dropout = (
-            self.ingredients.model,
-            self.ingredients.loss,
-            self.ingredients.dropout,
-        )
+        self.model, self.dropout = self.ingredients.model, self.ingredients.dropout
         self.saved = SavedRun(
             out.with_name(out.name + ".training"),
             {"recipe": recipe.model_dump(), "sha256": self.sha256, **self.sources.digests()},
@@ -91,6 +88,12 @@ class Trainer:
             f"{recipe.system}: {words} words, hidden size {recipe.hidden_size}, "
             f"{text.sentences} sentences, {text.predictions} tokens an epoch"
         )
+
+    @property
+    def loss(self) -> TrainingLoss:
+        """That of the running epoch."""
+        last = self.progress.epoch >= self.recipe.epochs - self.recipe.full_epochs
+        return self.ingredients.last_loss if last else self.ingredients.loss
 
     def run(self) -> None:
         """Train to the end, from the last saved state where there is one, and write the model."""

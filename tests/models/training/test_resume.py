@@ -38,6 +38,7 @@ RUNS: list[dict[str, Any]] = [
     {"system": "lstm", "schedule": "exponential", "state": "stream", "loss": "sampled"},
     {"system": "slim", "schedule": "constant", **VARIABLE, "loss": "nce"},
     {"system": "bllm", **SGD, "schedule": "halve", "state": "sentence", "loss": "sampled"},
+    {"schedule": "cosine", "state": "stream", "loss": "sampled", "full_epochs": 2},
     {"system": "slim", **SGD, "schedule": "cosine", "state": "stream", "loss": "full"},
     {**SGD, **AWD, "schedule": "constant", **VARIABLE, "averaging": "non-monotone", "non_monotone": 1},
     {**SGD, **AWD, "schedule": "exponential", "state": "sentence", "averaging": "start"},

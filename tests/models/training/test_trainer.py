@@ -15,7 +15,7 @@ from models.checkpoint import ModelCard
 from models.scoring.scorer import LanguageModelScorer
 from models.training.evaluation import normalizer_spread
 from models.training.ingredients import Texts
-from models.training.recipe import Recipe
+from models.training.recipe import Recipe, make_recipe
 from models.training.trainer import Trainer
 from nbest.errors import ConfigError
 
@@ -24,6 +24,19 @@ Make = Callable[..., Recipe]
 
 def _perplexities(trainer: Trainer) -> list[float]:
     return [row["validation_perplexity"] for row in trainer.progress.log]
+
+
+def test_the_last_epochs_may_be_of_the_full_softmax(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """The log has a column for either loss; the full one is the perplexity of the training text."""
+    recipe = fast(loss="sampled", samples=4, full_epochs=2, epochs=5)
+    Trainer(recipe, texts, tmp_path / "out").run()
+    with (tmp_path / "out" / "log.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [bool(row["training_sampled_perplexity"]) for row in rows] == [True] * 3 + [False] * 2
+    assert [bool(row["training_perplexity"]) for row in rows] == [False] * 3 + [True] * 2
+    assert float(rows[4]["training_perplexity"]) > float(rows[2]["training_sampled_perplexity"])
+    with pytest.raises(ConfigError, match="the full softmax ends runs of sampled words, the loss is nce"):
+        make_recipe({"loss": "nce", "full_epochs": 1})
 
 
 @pytest.mark.parametrize("loss", ["full", "sampled", "nce"])
