@@ -3,6 +3,7 @@
 import bz2
 import errno
 import gzip
+import importlib
 import io
 import lzma
 import os
@@ -17,7 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from nbest.errors import FormatError, InputError, NotFoundError
+from nbest.errors import ConfigError, FormatError, InputError, NotFoundError
 
 STDIO = "-"
 _STDOUT = (STDIO, "/dev/stdout")
@@ -25,7 +26,25 @@ MAX_LINE_BYTES = 64 * 1024 * 1024  # a line longer than this is not text of ours
 
 _BUFFER_BYTES = 1 << 20  # GzipFile.readline alone took 0.32 s for 202,800 lines, with this buffer 0.22 s
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # by another writer, who came in between
-_BROKEN_STREAM = (EOFError, OSError, zlib.error, lzma.LZMAError)
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")  # names that say how a file is packed
+
+
+def _zstd() -> Any:
+    """Python's own zstd (3.14), or its backport; raises ConfigError where there is neither."""
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ConfigError(
+        "zstd is not installed", where=".zst", expected="Python 3.14, or pip install 'nbest[zstd]'"
+    )
+
+
+def _broken_stream() -> tuple[type[Exception], ...]:
+    """What decompressors raise; zstd's own only where it is loaded."""
+    loaded = [sys.modules[name] for name in ("compression.zstd", "backports.zstd") if sys.modules.get(name)]
+    return (EOFError, OSError, zlib.error, lzma.LZMAError, *(one.ZstdError for one in loaded))
 
 
 def _decompressed(name: str) -> IO[bytes]:
@@ -39,6 +58,8 @@ def _decompressed(name: str) -> IO[bytes]:
             return cast("IO[bytes]", bz2.open(name))
         case ".xz":
             return cast("IO[bytes]", lzma.open(name))
+        case ".zst":
+            return cast("IO[bytes]", _zstd().open(name))
     return open(name, "rb")
 
 
@@ -51,6 +72,8 @@ def _compressed(raw: IO[bytes], name: str) -> IO[bytes]:
             return cast("IO[bytes]", bz2.open(raw, "wb"))
         case ".xz":
             return cast("IO[bytes]", lzma.open(raw, "wb"))
+        case ".zst":
+            return cast("IO[bytes]", _zstd().open(raw, "wb"))
     return raw
 
 
@@ -96,7 +119,7 @@ class _LentStream:
 
 
 def open_bytes(path: str | os.PathLike[str]) -> IO[bytes]:
-    """The file's bytes, decompressed by its name (.gz .bz2 .xz); ``-`` is standard input, which stays open.
+    """The file's bytes, unpacked by its name (.gz .bz2 .xz .zst); ``-`` is standard input, which stays open.
 
     Raises NotFoundError where there is no such file, InputError where it may not be read, FormatError for a
     directory and for a .gz of no bytes at all.
@@ -141,7 +164,7 @@ def decode_lines(stream: IO[bytes] | BinaryIO, name: str) -> Iterator[tuple[int,
         number += 1
         try:
             raw = stream.readline(MAX_LINE_BYTES + 1)
-        except _BROKEN_STREAM as error:
+        except _broken_stream() as error:
             raise FormatError(f"broken or truncated stream ({error})", where=f"{name}:{number}") from None
         if not raw:
             return
@@ -167,7 +190,7 @@ def decode_lines(stream: IO[bytes] | BinaryIO, name: str) -> Iterator[tuple[int,
 def write_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A byte stream that becomes `path` when the block ends well, and leaves no trace when it does not.
 
-    Compressed by name (.gz .bz2 .xz; gzip carries no time, so equal content is equal bytes). An existing
+    Compressed by name (.gz .bz2 .xz .zst; gzip carries no time, so equal content is equal bytes). An existing
     file keeps its permissions, a link its place. ``-`` is standard output; there, and in a pipe or a
     device, wholeness cannot be had. Raises NotFoundError or InputError before the block begins where
     `path` cannot be written, and InputError where the device takes no more.
@@ -199,6 +222,8 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def check_output(path: str | os.PathLike[str]) -> None:
     """Raises what `write_whole` would raise before its block begins: to know it before the work is done."""
     name = os.fspath(path)
+    if name.endswith(".zst"):
+        _zstd()
     mode = None if name in _STDOUT else _mode(name)
     if name not in _STDOUT and (mode is None or stat.S_ISREG(mode)):
         with _create_beside(Path(os.path.realpath(name))):

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from nbest.errors import FormatError, InputError, NotFoundError
+from nbest.errors import ConfigError, FormatError, InputError, NotFoundError
 from nbest.files import (
     MAX_LINE_BYTES,
+    _zstd,
     check_output,
     check_output_directory,
     check_rereadable,
@@ -31,6 +32,7 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
+    ".zst": _zstd().compress,
 }
 
 
@@ -109,7 +111,7 @@ def test_invalid_utf8_names_the_line_and_the_byte(data: bytes, message: str) -> 
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
 @pytest.mark.parametrize("kept", [0, 3, 0.5, -1])
 def test_a_truncated_stream_is_an_error_not_a_short_file(tmp_path: Path, suffix: str, kept: float) -> None:
     whole = COMPRESSORS[suffix](b"".join(b"%d ||| text %d\n" % (n, n * n) for n in range(2000)))
@@ -131,12 +133,24 @@ def test_lines_before_the_broken_place_come_out_and_the_error_names_the_next(tmp
     assert caught.value.where == f"{path}:{seen + 1}"
 
 
+def test_zstd_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for use in (open_bytes, check_output):
+        with pytest.raises(ConfigError) as caught:
+            use(tmp_path / "x.zst")
+        assert str(caught.value) == (
+            ".zst: zstd is not installed; expected Python 3.14, or pip install 'nbest[zstd]'"
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
         ("plain.gz", b"0 ||| not packed\n"),
         ("plain.bz2", b"0 ||| not packed\n"),
         ("plain.xz", b"0 ||| not packed\n"),
+        ("plain.zst", b"0 ||| not packed\n"),
         ("garbage-behind.gz", gzip.compress(b"a\n") + b"garbage"),
         ("flipped.gz", gzip.compress(b"a\n")[:-6] + b"\0\0\0\0\0\0"),
     ],
