@@ -1,0 +1,70 @@
+// What a kernel set does; one set for each kind of CPU, chosen when the module is loaded.
+//
+// Dims: N inputs, V rows (words), K columns, H cells. Arrays are row-major.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace nbest {
+
+// A matrix by rows, in one of three ways of storing a number.
+struct Rows {
+    enum Kind { FLOAT32, UINT8, BITS };
+    Kind kind;
+    const void* data;      // FLOAT32: float (V, K); UINT8: byte (V, K); BITS: (V, ceil(K/8)), first bit highest
+    int64_t rows, cols;
+    int64_t stride;        // bytes from a row to the next
+    const float* step;     // (V) a UINT8 q is worth low + step q; a BIT b is worth low + step b
+    const float* low;      // (V)
+};
+
+// Products of inputs with an output matrix, summed over its rows as exp(product + bias).
+struct NormalizerJob {
+    const Rows* rows;
+    const float* bias;     // (V) or null
+    const float* x;        // (N, K)
+    int64_t count;         // N
+    bool int8;             // products in 8-bit integers (Rows must be UINT8 or BITS)
+    double* out;           // (N) natural logarithm of the sum
+};
+
+// One step of an LSTM layer: gates = scale * (sum of matrices times inputs) + table row.
+struct CellsJob {
+    static constexpr int MOST = 2;
+    int sources;                       // matrices, each (4H, K_i), gate rows in the order input forget cell output
+    const Rows* rows[MOST];
+    const float* inputs[MOST];         // (any, K_i)
+    const int64_t* index[MOST];        // (N) row of inputs[i] for each of the N
+    const float* scale;                // (4H) or null
+    const float* table;                // (T, 4H) what is added
+    const int64_t* table_index;        // (N) row of the table
+    const float* cell_before;          // (any, H)
+    const int64_t* cell_index;         // (N)
+    int64_t count, cells;              // N, H
+    bool int8;
+    float* hidden;                     // (N, H)
+    float* cell;                       // (N, H)
+    const void* panels;                // what prepare_cells made, or null
+};
+
+struct Kernels {
+    const char* name;
+    bool int8;                                                     // has 8-bit products
+    void (*normalize)(const NormalizerJob&, int threads);
+    void (*step)(const CellsJob&, int threads);
+    size_t (*panel_bytes)(const CellsJob&);                        // room for all panels of a layer
+    void (*prepare_cells)(const CellsJob&, void* panels);          // lay the matrices out for step
+    void (*pairs)(const Rows&, const float* bias, const float* x, const int64_t* positions, const int64_t* ids,
+                  int64_t count, float* out);                      // out[p] = x[positions[p]] . row ids[p] + bias
+};
+
+const Kernels& portable_kernels();
+#ifdef NBEST_X86
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+const Kernels& avx512vnni_kernels();
+#endif
+const Kernels* kernels_by_name(const char* name);  // null where the CPU or the build has none such
+const Kernels& best_kernels();
+
+}  // namespace nbest

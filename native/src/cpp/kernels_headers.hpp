@@ -1,0 +1,15 @@
+// What the kernels include, for the least of CPUs: its code may be shared by the kernels of all.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "kernels.hpp"
+#include "threads.hpp"
+#ifdef NBEST_X86
+#include <immintrin.h>
+#endif

@@ -1,0 +1,221 @@
+// The Python module: arrays in, arrays out; every shape and index is looked at before a kernel runs.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Ids = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutFloats = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutVector = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutDoubles = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using namespace nbest;
+
+static void expect(bool right, const std::string& message) {
+    if (!right) throw nb::value_error(message.c_str());
+}
+
+static void expect_size(const std::string& what, size_t got, size_t expected) {
+    expect(got == expected, what + ": expected " + std::to_string(expected) + ", got " + std::to_string(got));
+}
+
+static void expect_below(const std::string& what, const Ids& ids, size_t limit) {
+    for (size_t i = 0; i < ids.shape(0); ++i)
+        expect(ids.data()[i] >= 0 && static_cast<size_t>(ids.data()[i]) < limit,
+               what + ": " + std::to_string(ids.data()[i]) + " is not below " + std::to_string(limit));
+}
+
+// A matrix by rows; holds on to the caller's memory.
+class Matrix {
+   public:
+    static Matrix float32(Floats numbers) {
+        Matrix matrix(Rows::FLOAT32, numbers.data(), numbers.shape(0), numbers.shape(1), numbers.shape(1) * 4);
+        matrix.floats_ = numbers;
+        return matrix;
+    }
+    static Matrix uint8(Bytes codes, Vector step, Vector low) {
+        Matrix matrix(Rows::UINT8, codes.data(), codes.shape(0), codes.shape(1), codes.shape(1));
+        matrix.bytes_ = codes;
+        matrix.worth(step, low);
+        return matrix;
+    }
+    static Matrix bits(Bytes bytes, int64_t cols, Vector step, Vector low) {
+        expect_size("bytes a row", bytes.shape(1), (cols + 7) / 8);
+        Matrix matrix(Rows::BITS, bytes.data(), bytes.shape(0), cols, bytes.shape(1));
+        matrix.bytes_ = bytes;
+        matrix.worth(step, low);
+        return matrix;
+    }
+    const Rows& rows() const { return rows_; }
+
+   private:
+    Matrix(Rows::Kind kind, const void* data, size_t rows, size_t cols, size_t stride)
+        : rows_{kind, data, static_cast<int64_t>(rows), static_cast<int64_t>(cols), static_cast<int64_t>(stride), nullptr, nullptr} {
+        expect(rows > 0 && cols > 0 && cols <= 65536, "a matrix has rows, and 1 to 65,536 columns");
+    }
+    void worth(Vector step, Vector low) {
+        expect_size("steps", step.shape(0), rows_.rows);
+        expect_size("lows", low.shape(0), rows_.rows);
+        step_ = step;
+        low_ = low;
+        rows_.step = step.data();
+        rows_.low = low.data();
+    }
+    Rows rows_;
+    std::optional<Floats> floats_;
+    std::optional<Bytes> bytes_;
+    std::optional<Vector> step_, low_;
+};
+
+static const Kernels& kernels(const std::optional<std::string>& name) {
+    if (!name) return best_kernels();
+    const Kernels* set = kernels_by_name(name->c_str());
+    expect(set != nullptr, "this CPU has no kernels " + *name);
+    return *set;
+}
+
+static void expect_int8(const Kernels& set, bool int8, const Rows& rows) {
+    if (!int8) return;
+    expect(set.int8, std::string("kernels ") + set.name + " have no 8-bit products");
+    expect(rows.kind != Rows::FLOAT32, "8-bit products need a matrix of bytes or bits");
+}
+
+// An output matrix and its bias.
+class Output {
+   public:
+    Output(Matrix matrix, std::optional<Vector> bias, bool int8, std::optional<std::string> isa)
+        : matrix_(std::move(matrix)), bias_(std::move(bias)), int8_(int8), set_(kernels(isa)) {
+        expect_int8(set_, int8, matrix_.rows());
+        if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
+    }
+    void log_normalizers(Floats x, OutDoubles out, int threads) const {
+        expect_size("columns of x", x.shape(1), matrix_.rows().cols);
+        expect_size("length of out", out.shape(0), x.shape(0));
+        const NormalizerJob job{&matrix_.rows(), bias(), x.data(), static_cast<int64_t>(x.shape(0)), int8_, out.data()};
+        nb::gil_scoped_release release;
+        set_.normalize(job, threads);
+    }
+    void pairs(Floats x, Ids positions, Ids ids, OutVector out) const {
+        expect_size("columns of x", x.shape(1), matrix_.rows().cols);
+        expect_size("ids", ids.shape(0), positions.shape(0));
+        expect_size("length of out", out.shape(0), positions.shape(0));
+        expect_below("position", positions, x.shape(0));
+        expect_below("id", ids, matrix_.rows().rows);
+        nb::gil_scoped_release release;
+        set_.pairs(matrix_.rows(), bias(), x.data(), positions.data(), ids.data(), ids.shape(0), out.data());
+    }
+
+   private:
+    const float* bias() const { return bias_ ? bias_->data() : nullptr; }
+    Matrix matrix_;
+    std::optional<Vector> bias_;
+    bool int8_;
+    const Kernels& set_;
+};
+
+// An LSTM layer without its first inputs' matrix, whose products come as a table.
+class Cells {
+   public:
+    Cells(std::vector<Matrix> matrices, std::optional<Vector> scale, bool int8, bool laid_out, std::optional<std::string> isa)
+        : matrices_(std::move(matrices)), scale_(std::move(scale)), set_(kernels(isa)) {
+        expect(!matrices_.empty() && matrices_.size() <= CellsJob::MOST, "one or two matrices");
+        const int64_t rows = matrices_[0].rows().rows;
+        expect(rows % 4 == 0, "a gate matrix has 4 H rows");
+        job_ = CellsJob{};
+        job_.sources = static_cast<int>(matrices_.size());
+        job_.cells = rows / 4;
+        job_.int8 = int8;
+        for (size_t s = 0; s < matrices_.size(); ++s) {
+            expect_int8(set_, int8, matrices_[s].rows());
+            expect_size("rows of a gate matrix", matrices_[s].rows().rows, rows);
+            job_.rows[s] = &matrices_[s].rows();
+        }
+        if (scale_) {
+            expect_size("scales", scale_->shape(0), rows);
+            job_.scale = scale_->data();
+        }
+        if (laid_out) {
+            panels_.resize(set_.panel_bytes(job_));
+            set_.prepare_cells(job_, panels_.data());
+            job_.panels = panels_.data();
+        }
+    }
+    void step(std::vector<Floats> inputs, std::vector<Ids> index, Floats table, Ids table_index, Floats cell_before,
+              Ids cell_index, OutFloats hidden, OutFloats cell, int threads) const {
+        CellsJob job = job_;
+        const size_t count = table_index.shape(0), h = job.cells;
+        expect_size("inputs", inputs.size(), matrices_.size());
+        expect_size("indices", index.size(), matrices_.size());
+        for (size_t s = 0; s < inputs.size(); ++s) {
+            expect_size("columns of an input", inputs[s].shape(1), job.rows[s]->cols);
+            expect_size("length of an index", index[s].shape(0), count);
+            expect_below("index of an input", index[s], inputs[s].shape(0));
+            job.inputs[s] = inputs[s].data();
+            job.index[s] = index[s].data();
+        }
+        expect_size("columns of the table", table.shape(1), 4 * h);
+        expect_below("index of the table", table_index, table.shape(0));
+        expect_size("columns of cell_before", cell_before.shape(1), h);
+        expect_size("cell indices", cell_index.shape(0), count);
+        expect_below("index of a cell", cell_index, cell_before.shape(0));
+        for (const OutFloats* out : {&hidden, &cell}) {
+            expect_size("rows of an output", out->shape(0), count);
+            expect_size("columns of an output", out->shape(1), h);
+        }
+        job.table = table.data();
+        job.table_index = table_index.data();
+        job.cell_before = cell_before.data();
+        job.cell_index = cell_index.data();
+        job.count = static_cast<int64_t>(count);
+        job.hidden = hidden.data();
+        job.cell = cell.data();
+        nb::gil_scoped_release release;
+        set_.step(job, threads);
+    }
+    size_t laid_out_bytes() const { return panels_.size(); }
+
+   private:
+    std::vector<Matrix> matrices_;
+    std::optional<Vector> scale_;
+    const Kernels& set_;
+    CellsJob job_;
+    std::vector<char> panels_;
+};
+
+NB_MODULE(_kernels, m) {
+    nb::class_<Matrix>(m, "Matrix")
+        .def_static("float32", &Matrix::float32, "numbers"_a)
+        .def_static("uint8", &Matrix::uint8, "codes"_a, "step"_a, "low"_a)
+        .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a);
+    nb::class_<Output>(m, "Output")
+        .def(nb::init<Matrix, std::optional<Vector>, bool, std::optional<std::string>>(), "matrix"_a,
+             "bias"_a.none() = nb::none(), "int8"_a = false, "isa"_a.none() = nb::none())
+        .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1)
+        .def("pairs", &Output::pairs, "x"_a, "positions"_a, "ids"_a, "out"_a);
+    nb::class_<Cells>(m, "Cells")
+        .def(nb::init<std::vector<Matrix>, std::optional<Vector>, bool, bool, std::optional<std::string>>(), "matrices"_a,
+             "scale"_a.none() = nb::none(), "int8"_a = false, "laid_out"_a = true, "isa"_a.none() = nb::none())
+        .def("step", &Cells::step, "inputs"_a, "index"_a, "table"_a, "table_index"_a, "cell_before"_a, "cell_index"_a,
+             "hidden"_a, "cell"_a, "threads"_a = 1)
+        .def_prop_ro("laid_out_bytes", &Cells::laid_out_bytes);
+    m.def("isas", [] {
+        std::vector<std::string> found;
+        for (const char* name : {"avx512vnni", "avx512", "avx2", "portable"})
+            if (kernels_by_name(name)) found.push_back(name);
+        return found;
+    });
+    m.def("has_int8", [](std::optional<std::string> isa) { return kernels(isa).int8; }, "isa"_a.none() = nb::none());
+}

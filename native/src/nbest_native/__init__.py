@@ -1,0 +1,5 @@
+"""CPU kernels of nbest: the LSTM step and the normaliser of its output layer, for the CPU at hand."""
+
+from nbest_native._kernels import Cells, Matrix, Output, has_int8, isas
+
+__all__ = ["Cells", "Matrix", "Output", "has_int8", "isas"]
