@@ -47,6 +47,8 @@ class State(NamedTuple):
 
 def concatenate(states: Sequence[State]) -> State:
     """The states of all, one after another."""
+    if len(states) == 1:
+        return states[0]
     layers = range(len(states[0].hidden))
     return State(
         tuple(torch.cat([state.hidden[n] for state in states]) for n in layers),

@@ -111,7 +111,7 @@ def test_matrices_are_never_expanded(saved: Save, monkeypatch: pytest.MonkeyPatc
     checkpoint = saved("bllm")
     monkeypatch.setattr(checkpoint.model, "prepare_output", lambda _h: checkpoint.model.output.materialize())
     with pytest.raises(RuntimeError, match="must not be expanded while scoring"):
-        LanguageModelScorer(checkpoint, "m").score(["a"])
+        LanguageModelScorer(checkpoint, "m", native=False).score(["a"])
 
 
 def test_a_model_gone_wrong_is_named(saved: Save) -> None:

@@ -1,0 +1,221 @@
+"""The engine of the compiled kernels (distribution ``nbest-native``): the same scores, several times as fast.
+
+What the kernels have no form for (a slim output, a tensor train, parallel cells) torch does, layer by layer.
+"""
+
+import importlib
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.language_model import LanguageModel
+from models.layers.lstm import LSTMLayer, RecurrentLayer, State
+from models.matrices.base import Matrix
+from models.matrices.binary import PackedBinaryMatrix
+from models.matrices.dense import DenseMatrix
+from models.matrices.quantized import INTERVALS, QuantizedMatrix
+from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk
+from nbest.errors import ConfigError
+
+TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
+Vector = NDArray[np.float32]
+
+
+def kernels() -> Any:
+    """The module ``nbest_native``, or None where it is not installed."""
+    try:
+        return importlib.import_module("nbest_native")
+    except ImportError:
+        return None
+
+
+class NativeEngine(Engine):
+    """Compiled kernels where there are some for a layer or the output, else torch.
+
+    precision  `int8`: products of 8-bit numbers, matrices by row and inputs by token
+    isa        which of the kernel sets that the CPU runs; the fastest unless given
+    """
+
+    output_rows = 2048
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        constant: float | None = None,
+        *,
+        precision: Precision = "fp32",
+        isa: str | None = None,
+    ) -> None:
+        found = kernels()
+        if found is None or model.device.type != "cpu":
+            raise ConfigError("the compiled kernels need the distribution nbest-native, and run on the CPU")
+        self.model = model
+        self.constant = constant
+        self.kernels = found
+        self.int8 = precision == "int8" and found.has_int8(isa)
+        self.isa = isa or found.isas()[0]
+        self.name = f"native {self.isa}"
+        self.layers = [self._cells(layer, first=not number) for number, layer in enumerate(model.layers)]
+        self.normalizer, self.pairs = self._output(model)
+
+    def walk(self) -> "NativeWalk":
+        """A new walk."""
+        return NativeWalk(self)
+
+    def _cells(self, layer: Any, *, first: bool) -> Any:
+        """The layer's kernel, or None: of the first layer without the inputs' matrix."""
+        if not isinstance(layer, LSTMLayer):
+            return None
+        matrices = [cast("Matrix", m) for m in layer.gates.matrices][: 1 if first else 2]
+        forms = [self._form(matrix) for matrix in matrices]
+        if not all(forms):
+            return None
+        gamma = layer.gates.gamma
+        scale = None if gamma is None else gamma.detach().exp().numpy()
+        # Bits are laid out anew at each step: laid out for good they would take eight times the room.
+        stay = not all(isinstance(matrix, PackedBinaryMatrix) for matrix in matrices)
+        return self.kernels.Cells(forms, scale=scale, int8=self.int8, laid_out=stay, isa=self.isa)
+
+    def _output(self, model: LanguageModel) -> tuple[Any, Any]:
+        """(kernel of the normaliser, kernel of chosen outputs), or None for both."""
+        form, exact = self._form(model.output), _exact_form(self.kernels, model.output)
+        if form is None:
+            return None, None
+        bias = None if model.output_bias is None else model.output_bias.detach().numpy()
+        normalizer = self.kernels.Output(form, bias, int8=self.int8, isa=self.isa)
+        return normalizer, self.kernels.Output(exact, bias, int8=False, isa=self.isa)
+
+    def _form(self, matrix: Matrix) -> Any:
+        if self.int8 and isinstance(matrix, DenseMatrix):
+            return self.kernels.Matrix.uint8(*bytes_by_row(matrix.weight.detach().numpy()))
+        return _exact_form(self.kernels, matrix)
+
+
+def _exact_form(kernels: Any, matrix: Matrix) -> Any:
+    """The matrix as the kernels read it where it lies, or None."""
+    rows = matrix.out_features
+    if isinstance(matrix, DenseMatrix):
+        return kernels.Matrix.float32(np.ascontiguousarray(matrix.weight.detach().numpy()))
+    if isinstance(matrix, PackedBinaryMatrix):
+        worth = _everywhere(rows, 2 * matrix.scale), _everywhere(rows, -matrix.scale)
+        return kernels.Matrix.bits(matrix.bytes_.numpy(), matrix.in_features, *worth)
+    if isinstance(matrix, QuantizedMatrix):
+        step = (matrix.high - matrix.low) / INTERVALS
+        worth = _everywhere(rows, step), _everywhere(rows, matrix.low + step / 2)
+        return kernels.Matrix.uint8(matrix.codes.numpy(), *worth)
+    return None
+
+
+def _everywhere(rows: int, value: float) -> Vector:
+    return np.full(rows, value, dtype=np.float32)
+
+
+def bytes_by_row(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], Vector, Vector]:
+    """(codes (V, K), step (V,), low (V,)): the nearest of 256 between a row's least and greatest."""
+    low, high = weight.min(1), weight.max(1)
+    step = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
+    codes = np.rint((weight - low[:, None]) / step[:, None])
+    return codes.clip(0, 255).astype(np.uint8), step, low.astype(np.float32)
+
+
+class NativeWalk(Walk):
+    """A walk of the native engine; what the first layer makes of a word is remembered."""
+
+    def __init__(self, engine: NativeEngine) -> None:
+        self.engine = engine
+        self.model = engine.model
+        self.plain = TorchWalk(engine.model, engine.constant)
+        self.threads = torch.get_num_threads()
+        self.table = _WordTable(self.model)
+
+    def step(self, words: Ids, above: Ids, state: State | None) -> tuple[Tensor, State]:
+        """As every walk."""
+        before = self.model.start_state(1) if state is None else state
+        x: Tensor | None = None
+        hidden, cell = [], []
+        for number, layer in enumerate(self.model.layers):
+            assert isinstance(layer, RecurrentLayer)
+            h, c = before.hidden[number], before.cell[number]
+            kernel = self.engine.layers[number]
+            if kernel is None:
+                below = self.model.embed(torch.from_numpy(words)) if x is None else x
+                rows = torch.from_numpy(above)
+                x, c = layer.step(below, h[rows], c[rows])
+            else:
+                assert isinstance(layer, LSTMLayer)
+                x, c = self._run(kernel, layer, words, x, above, h, c)
+            hidden.append(x)
+            cell.append(c)
+        assert x is not None
+        return x, State(tuple(hidden), tuple(cell))
+
+    def _run(
+        self, kernel: Any, layer: LSTMLayer, words: Ids, x: Tensor | None, above: Ids, h: Tensor, c: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One layer by its kernel."""
+        count, cells = len(words), layer.cells
+        inputs, index = [h.numpy()], [above]
+        if x is None:
+            table, rows = self.table.of(words)
+        else:
+            inputs.append(np.ascontiguousarray(x.numpy()))
+            index.append(np.arange(count))
+            table = layer.gates.shifted(torch.zeros(1, 4 * cells)).numpy()
+            rows = np.zeros(count, dtype=np.int64)
+        new_hidden, new_cell = torch.empty(count, cells), torch.empty(count, cells)
+        kernel.step(
+            inputs, index, table, rows, c.numpy(), above, new_hidden.numpy(), new_cell.numpy(), self.threads
+        )
+        return new_hidden if layer.projection is None else layer.projection(new_hidden), new_cell
+
+    def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
+        """As every walk."""
+        engine = self.engine
+        if engine.normalizer is None:
+            return self.plain.log_probs(hidden, positions, ids)
+        x = np.ascontiguousarray(self.model.before_output(hidden).numpy())
+        logits = np.empty(len(ids), dtype=np.float32)
+        engine.pairs.pairs(x, positions, ids, logits)
+        if engine.constant is not None:
+            return logits.astype(np.float64) - engine.constant
+        normalizers = np.empty(len(x))
+        engine.normalizer.log_normalizers(x, normalizers, self.threads)
+        return logits - normalizers[positions]
+
+
+class _WordTable:
+    """(T, 4H) products of words with the first layer's input matrix, biases added; as many as fit."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self.row_of = np.full(model.config.vocabulary_size, -1, dtype=np.int64)
+        self.used = 0
+        self.table: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+
+    def of(self, words: Ids) -> tuple[NDArray[np.float32], Ids]:
+        """(table, the row of each word)."""
+        missing = np.unique(words[self.row_of[words] < 0])
+        if len(missing):
+            self._add(missing, words)
+        return self.table, self.row_of[words]
+
+    def _add(self, missing: Ids, words: Ids) -> None:
+        layer = self.model.layers[0]
+        assert isinstance(layer, LSTMLayer)
+        width = 4 * layer.cells
+        if self.used + len(missing) > max(len(self.table), TABLE_BYTES // (4 * width)):
+            self.row_of[:] = -1
+            self.used = 0
+            missing = np.unique(words)
+        products = layer.gates.matrices[1](self.model.embed(torch.from_numpy(missing)))
+        fresh = layer.gates.shifted(products).numpy()
+        if self.used + len(missing) > len(self.table):
+            more = np.empty((self.used + len(missing), width), dtype=np.float32)
+            self.table = np.concatenate([self.table[: self.used].reshape(-1, width), more])
+        rows = np.arange(self.used, self.used + len(missing))
+        self.table[rows] = fresh
+        self.row_of[missing] = rows
+        self.used += len(missing)

@@ -1,0 +1,164 @@
+"""The compiled kernels give the scores of torch: every system, every kind of CPU, odd sizes, more threads."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.checkpoint import Checkpoint
+from models.scoring.native_engine import NativeEngine, bytes_by_row
+from models.scoring.scorer import LanguageModelScorer
+from nbest.errors import ConfigError
+
+native = pytest.importorskip("nbest_native", reason="the compiled kernels are not installed: make native")
+
+Save = Callable[..., Checkpoint]
+WORDS = "a man walks the dog and a woman sees it zyx in green parks".split()
+TEXTS = [" ".join(WORDS[i % 13 : i % 13 + i % 7]) + " man" * (i % 4) for i in range(60)]
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "lstm": {},
+    "lstm, two layers": {"layers": 2},
+    "lstm, 33 cells": {"hidden_size": 33},
+    "belm": {},
+    "bllm": {},
+    "bllm, two layers of 21": {"layers": 2, "hidden_size": 21},
+    "slim": {},
+    "sparse": {},
+    "low-rank": {"rank": 7},
+    "tensor-train": {"rank": 4},
+}
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_as_torch(saved: Save, system: str) -> None:
+    loaded = saved(system.split(",")[0], **SYSTEMS[system])
+    plain, fast = (LanguageModelScorer(loaded, "m", native=use).score(TEXTS) for use in (False, True))
+    words = plain.token_counts
+    assert np.abs(fast.nat_log_probs - plain.nat_log_probs).max() < 1e-5 * words.max()
+    assert (fast.oov_counts == plain.oov_counts).all()
+    assert fast.unique_tokens == plain.unique_tokens
+
+
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize("system", ["lstm", "bllm"])
+def test_every_kind_of_cpu(saved: Save, system: str, isa: str) -> None:
+    """Those that this CPU can run."""
+    loaded = saved(system, hidden_size=45)
+    scorer = LanguageModelScorer(loaded, "m", native=True)
+    expected = scorer.score(TEXTS).nat_log_probs
+    scorer.engine = NativeEngine(loaded.model, isa=isa)
+    assert scorer.engine.name == f"native {isa}"
+    assert scorer.score(TEXTS).nat_log_probs == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("system", ["lstm", "belm", "bllm"])
+def test_two_threads(saved: Save, threads: None, system: str) -> None:
+    scorer = LanguageModelScorer(saved(system), "m", native=True)
+    torch.set_num_threads(1)
+    expected = scorer.score(TEXTS).nat_log_probs
+    torch.set_num_threads(3)
+    assert scorer.score(TEXTS).nat_log_probs == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_int8_is_near(saved: Save, system: str) -> None:
+    """The issue is the mean over words; these matrices are far coarser than trained ones."""
+    loaded = saved(system.split(",")[0], **SYSTEMS[system])
+    exact = LanguageModelScorer(loaded, "m", native=True).score(TEXTS)
+    scorer = LanguageModelScorer(loaded, "m", native=True, precision="int8")
+    near = scorer.score(TEXTS)
+    each = np.abs(near.nat_log_probs - exact.nat_log_probs) / exact.token_counts
+    assert each.mean() < 0.02
+    assert scorer.digest == f"{loaded.digest}+int8"
+    if native.has_int8() and system not in ("slim", "sparse", "tensor-train"):
+        assert (near.nat_log_probs != exact.nat_log_probs).any()
+
+
+def test_what_is_remembered_of_words_is_bounded(saved: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = saved("lstm")
+    expected = LanguageModelScorer(loaded, "m", native=False).score(TEXTS).nat_log_probs
+    monkeypatch.setattr("models.scoring.native_engine.TABLE_BYTES", 5 * 16 * 20)  # five words
+    scorer = LanguageModelScorer(loaded, "m", native=True, batch=3)
+    assert scorer.score(TEXTS).nat_log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_the_kernels(saved: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.scoring.scorer.kernels", lambda: None)
+    monkeypatch.setattr("models.scoring.native_engine.kernels", lambda: None)
+    loaded = saved("lstm")
+    assert LanguageModelScorer(loaded, "m").engine.name == "torch"
+    with pytest.raises(ConfigError, match="need the distribution nbest-native"):
+        LanguageModelScorer(loaded, "m", native=True)
+    with pytest.raises(ConfigError, match="precision int8 needs the compiled kernels"):
+        LanguageModelScorer(loaded, "m", precision="int8")
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 40),
+    st.integers(1, 90),
+    st.integers(0, 3),
+    st.sampled_from(native.isas()),
+)
+@settings(deadline=None, max_examples=60)
+def test_normalisers_of_any_size(count: int, columns: int, rows: int, seed: int, isa: str) -> None:
+    """Floats and bytes, against 64-bit sums."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(count, columns)).astype(np.float32)
+    weight = random.normal(size=(rows, columns)).astype(np.float32)
+    bias = random.normal(size=rows).astype(np.float32) if seed % 2 else None
+    codes, step, low = bytes_by_row(weight)
+    assert np.abs(codes * step[:, None] + low[:, None] - weight).max() <= step.max() * 0.51
+    for matrix, values in (
+        (native.Matrix.float32(weight), weight),
+        (native.Matrix.uint8(codes, step, low), codes * step[:, None] + low[:, None]),
+    ):
+        logits = x.astype(np.float64) @ values.T.astype(np.float64) + (0 if bias is None else bias)
+        found = np.empty(count)
+        output = native.Output(matrix, bias, isa=isa)
+        output.log_normalizers(x, found)
+        assert found == pytest.approx(np.log(np.exp(logits).sum(1)), abs=2e-5)
+        positions, ids = random.integers(0, count, 9), random.integers(0, rows, 9)
+        pairs = np.empty(9, dtype=np.float32)
+        output.pairs(x, positions, ids, pairs)
+        assert pairs == pytest.approx(logits[positions, ids], abs=2e-5)
+
+
+@pytest.mark.parametrize("size", [50.0, 5_000.0])
+@pytest.mark.parametrize("isa", native.isas())
+def test_sums_beyond_the_range_of_floats(size: float, isa: str) -> None:
+    """Logits from -size to size, the first panel's all tiny: the plain sum in 64 bits takes over."""
+    weight = np.linspace(-size, size, 200, dtype=np.float32)[:, None]
+    x, found = np.asarray([[1.0], [-1.0], [0.0]], dtype=np.float32), np.empty(3)
+    native.Output(native.Matrix.float32(weight), isa=isa).log_normalizers(x, found)
+    logits = x.astype(np.float64) @ weight.T.astype(np.float64)
+    top = logits.max(1)
+    assert found == pytest.approx(top + np.log(np.exp(logits - top[:, None]).sum(1)), rel=1e-6)
+
+
+def test_wrong_shapes_are_named() -> None:
+    output = native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)))
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match="columns of x: expected 3, got 2"):
+        output.log_normalizers(np.ones((2, 2), np.float32), np.empty(2))
+    with pytest.raises(ValueError, match="length of out: expected 2, got 1"):
+        output.log_normalizers(x, np.empty(1))
+    with pytest.raises(ValueError, match="position: 2 is not below 2"):
+        output.pairs(x, np.asarray([2]), np.asarray([0]), np.empty(1, np.float32))
+    with pytest.raises(ValueError, match="id: -1 is not below 4"):
+        output.pairs(x, np.asarray([0]), np.asarray([-1]), np.empty(1, np.float32))
+    with pytest.raises(ValueError, match="8-bit products need a matrix of bytes or bits"):
+        native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)), int8=True)
+    with pytest.raises(ValueError, match="this CPU has no kernels mmx"):
+        native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)), isa="mmx")
