@@ -77,6 +77,16 @@ def _compressed(raw: IO[bytes], name: str) -> IO[bytes]:
     return raw
 
 
+def packed(data: bytes, name: str) -> bytes:
+    """What a file of that name holds: `data`, compressed by the name; equal content is equal bytes."""
+    raw = io.BytesIO()
+    stream = _compressed(raw, name)
+    stream.write(data)
+    if stream is not raw:
+        stream.close()
+    return raw.getvalue()
+
+
 class _SingleReads(io.RawIOBase):
     """A decompressor read piece by piece, so that what precedes a broken place still comes out."""
 

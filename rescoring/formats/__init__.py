@@ -2,102 +2,143 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, FeatureError, FormatError, NotFoundError, shorten
 from nbest.files import STDIO, check_output, check_output_directory, read_lines, write_whole
-from rescoring.formats.jsonl import JsonRecord, jsonl_one_best, read_jsonl, write_jsonl
-from rescoring.formats.kaldi import KaldiRecord, is_kaldi_directory, kaldi_one_best, read_kaldi
-from rescoring.formats.kaldi_write import KALDI_NAMES, write_kaldi
-from rescoring.formats.moses import MosesRecord, read_moses
-from rescoring.formats.moses_write import moses_one_best, write_moses
+from rescoring.formats.base import AnyPath, Format, Options, Write
+from rescoring.formats.blocks import BLOCK_HYPOTHESES, Blocks, in_blocks, rereadable
+from rescoring.formats.checks import warn_of_mistakes
+from rescoring.formats.kaldi import KaldiRecord
+from rescoring.formats.moses import MosesRecord
+from rescoring.formats.table import FORMATS
 from rescoring.nbest import NbestLists
 
 __all__ = [
     "FORMATS",
+    "Blocks",
     "Format",
     "check_target",
     "format_of",
     "hypothesis_rows",
+    "open_blocks",
+    "open_one_best",
+    "open_writer",
     "parse_nbest",
     "read_nbest",
     "write_nbest",
     "write_one_best",
 ]
 
-
-class Writer(Protocol):
-    """Writes the hypotheses in the row order `order` (N,), with new `totals` (N,) if given."""
-
-    def __call__(
-        self,
-        lists: NbestLists,
-        path: str | os.PathLike[str],
-        order: NDArray[np.int64],
-        totals: NDArray[np.float64] | None = None,
-    ) -> None:
-        """Whole or not at all."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format: its name, what it looks like, its writer, and how it writes one text a list."""
-
-    name: str
-    what: str
-    record: type
-    write: Writer
-    one_best: Callable[[NbestLists, NDArray[np.int64]], Iterator[str]]
-
-
-FORMATS: dict[str, Format] = {
-    one.name: one
-    for one in (
-        Format("moses", "id ||| text ||| features ||| total", MosesRecord, write_moses, moses_one_best),
-        Format(
-            "kaldi", "a directory with num_jobs, archives.1, ...", KaldiRecord, write_kaldi, kaldi_one_best
-        ),
-        Format("jsonl", "one JSON object a list", JsonRecord, write_jsonl, jsonl_one_best),
-    )
-}
+OneBestWrite = Callable[[NbestLists, NDArray[np.int64]], None]  # takes the best rows (S,) of the next lists
 
 
 def read_nbest(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     format: str | None = None,  # noqa: A002 - the word of the command line and of the HTTP API
     *,
     keep_total: bool = False,
     columns: Sequence[str] | None = None,
-    words_txt: str | os.PathLike[str] | None = None,
+    words_txt: AnyPath | None = None,
+    beam_size: int | None = None,
 ) -> NbestLists:
-    """The lists at `path`: a file (compressed by name; ``-`` is standard input) or a Kaldi directory.
+    """The lists at `path`: a file (compressed by name; ``-`` is standard input) or a directory.
 
     The format is told from the content unless given. `keep_total` (Moses) adds the decoder's total as the
-    feature `decoder_total`; `columns` (Kaldi) chooses the features; `words_txt` (Kaldi) turns ids into words.
-    Raises NotFoundError, FormatError, FeatureError or LimitError naming file and line.
+    feature `decoder_total`; `columns` (Kaldi) chooses the features; `words_txt` (Kaldi) turns ids into words;
+    `beam_size` (NeMo) says how many hypotheses a list has. What looks like a wrong sign or base is logged.
+    Raises NotFoundError, FormatError, FeatureError, ConfigError or LimitError naming file and line.
     """
-    name = os.fspath(path)
-    if name != STDIO and Path(name).is_dir():
-        if format not in (None, "kaldi") or (format is None and not is_kaldi_directory(Path(name))):
-            raise FormatError(
-                "is a directory", where=name, expected=f"a {format or 'Kaldi n-best directory or a'} file"
-            )
-        _refuse(keep_total, "keep_total", "moses", "kaldi")
-        return read_kaldi(name, columns=columns, words_txt=words_txt)
-    if format == "kaldi":
-        if name != STDIO and not Path(name).exists():
-            raise NotFoundError("no such directory", where=name)
-        raise FormatError("is a file", where=name, expected="a Kaldi n-best directory")
-    _refuse(columns is not None, "columns", "kaldi", format or "a file")
-    _refuse(words_txt is not None, "words_txt", "kaldi", format or "a file")
-    source = "<stdin>" if name == STDIO else name
-    return parse_nbest(read_lines(path), source, format, keep_total=keep_total)
+    options = Options(keep_total, None if columns is None else tuple(columns), words_txt, beam_size)
+    with _opened(path, format, options) as (one, place, known):
+        lists = one.whole(place, known)
+        if known.called is not None and lists.source != known.called:
+            lists = replace(lists, source=known.called)
+    warn_of_mistakes(lists)
+    return lists
+
+
+@contextmanager
+def open_blocks(
+    path: AnyPath,
+    format: str | None = None,  # noqa: A002
+    *,
+    size: int = BLOCK_HYPOTHESES,
+    keep_total: bool = False,
+    columns: Sequence[str] | None = None,
+    words_txt: AnyPath | None = None,
+    beam_size: int | None = None,
+) -> Iterator[Blocks]:
+    """As `read_nbest`, for files of any size: blocks of whole lists, `size` hypotheses or a few more each.
+
+    All have the features of the whole file, which is looked through first: a fault is raised then.
+    """
+    options = Options(keep_total, None if columns is None else tuple(columns), words_txt, beam_size)
+    with _opened(path, format, options) as (one, place, known):
+        source = known.called or place
+        blocks = in_blocks(one, place, source, known, size)
+        warn_of_mistakes(next(iter(blocks)))
+        yield blocks
+
+
+@contextmanager
+def _opened(path: AnyPath, name: str | None, options: Options) -> Iterator[tuple[Format, str, Options]]:
+    """The format, a path that can be read more than once, and the options with the source's name."""
+    where = os.fspath(path)
+    with rereadable(where) as place:
+        called = None if place == where else "<stdin>" if where == STDIO else where
+        one = _format_at(place, name, called or where)
+        _check_options(one, options)
+        yield one, place, replace(options, called=called)
+
+
+def _check_options(one: Format, options: Options) -> None:
+    for option in options.given():
+        if option not in one.options:
+            owner = next(other.name for other in FORMATS.values() if option in other.options)
+            raise ConfigError(f"{option} is for the format {owner}", expected=owner, got=one.name)
+
+
+def _format_at(path: str, name: str | None, where: str) -> Format:
+    """The format called `name`, if what stands at `path` can be of it; without a name the one it is of."""
+    if name is not None and name not in FORMATS:
+        raise ConfigError("unknown file format", where=where, expected=_names(), got=repr(name))
+    place = Path(path)
+    if place.is_dir():
+        of_directories = [one for one in FORMATS.values() if one.claims is not None]
+        if name is not None:
+            if FORMATS[name].claims is None:
+                raise FormatError("is a directory", where=where, expected=f"a {name} file")
+            return FORMATS[name]
+        for one in of_directories:
+            if one.claims is not None and one.claims(place):
+                return one
+        kinds = ", ".join(one.name for one in of_directories)
+        raise FormatError("is a directory", where=where, expected=f"a file, or a directory of {kinds}")
+    if name is not None:
+        one = FORMATS[name]
+        if one.begins is None:
+            if not place.exists():
+                raise NotFoundError("no such directory", where=where)
+            raise FormatError("is a file", where=where, expected=f"a directory of {name}")
+        return one
+    for number, line in read_lines(path):
+        if line.strip(" \t"):
+            return _sniffed(line, f"{where}:{number}")
+    raise FormatError("no n-best list in it", where=where, expected=_known(), got="no lines")
+
+
+def _sniffed(line: str, where: str) -> Format:
+    for one in FORMATS.values():
+        if one.begins is not None and one.begins(line):
+            return one
+    raise FormatError("n-best lists of an unknown format", where=where, expected=_known(), got=shorten(line))
 
 
 def parse_nbest(
@@ -106,6 +147,7 @@ def parse_nbest(
     format: str | None = None,  # noqa: A002
     *,
     keep_total: bool = False,
+    beam_size: int | None = None,
 ) -> NbestLists:
     """As `read_nbest`, from pairs (line number, line); `source` names them in errors."""
     numbered = iter(lines)
@@ -114,34 +156,26 @@ def parse_nbest(
         for number, line in numbered:
             blank.append((number, line))
             if line.strip(" \t"):
-                format = _sniff(line, f"{source}:{number}")  # noqa: A001
+                format = _sniffed(line, f"{source}:{number}").name  # noqa: A001
                 break
         else:
             raise FormatError("no n-best list in it", where=source, expected=_known(), got="no lines")
         numbered = chain(blank, numbered)
-    if format == "moses":
-        return read_moses(numbered, source, keep_total=keep_total)
-    _refuse(keep_total, "keep_total", "moses", format)
-    if format == "jsonl":
-        return read_jsonl(numbered, source)
-    raise ConfigError("unknown file format", where=source, expected="moses or jsonl", got=repr(format))
+    one = FORMATS.get(format)
+    if one is None or one.parse is None:
+        names = " or ".join(other.name for other in FORMATS.values() if other.parse is not None)
+        raise ConfigError("unknown file format", where=source, expected=names, got=repr(format))
+    options = Options(keep_total=keep_total, beam_size=beam_size)
+    _check_options(one, options)
+    return one.parse(numbered, source, options)
 
 
-def _sniff(line: str, where: str) -> str:
-    if line.lstrip(" \t").startswith("{"):
-        return "jsonl"
-    if "|||" in line:
-        return "moses"
-    raise FormatError("n-best lists of an unknown format", where=where, expected=_known(), got=shorten(line))
+def _names() -> str:
+    return f"one of {', '.join(FORMATS)}"
 
 
 def _known() -> str:
-    return " or ".join(f"{one.name} ({one.what})" for one in FORMATS.values())
-
-
-def _refuse(given: bool, option: str, belongs_to: str, format_name: str) -> None:
-    if given:
-        raise ConfigError(f"{option} is for the format {belongs_to}", expected=belongs_to, got=format_name)
+    return f"lists of {', '.join(FORMATS)}"
 
 
 def format_of(lists: NbestLists) -> str:
@@ -150,16 +184,20 @@ def format_of(lists: NbestLists) -> str:
     return next((one.name for one in FORMATS.values() if kinds == {one.record}), "jsonl")
 
 
-def _format(lists: NbestLists, name: str | None) -> Format:
-    name = format_of(lists) if name is None else name
+def _format(name: str) -> Format:
     if name not in FORMATS:
-        raise ConfigError("unknown format", expected=f"one of {', '.join(FORMATS)}", got=repr(name))
+        raise ConfigError("unknown format", expected=_names(), got=repr(name))
     return FORMATS[name]
+
+
+def open_writer(path: AnyPath, format: str) -> AbstractContextManager[Write]:  # noqa: A002
+    """A place to write lists to, block by block: ``write(lists, order, totals)``; whole or not at all."""
+    return _format(format).open(path)
 
 
 def write_nbest(
     lists: NbestLists,
-    path: str | os.PathLike[str],
+    path: AnyPath,
     format: str | None = None,  # noqa: A002
     *,
     totals: NDArray[np.float64] | None = None,
@@ -187,11 +225,12 @@ def write_nbest(
         np.unique(ranking)
     ) != len(ranking):
         raise ValueError("a ranking holds each row once, list by list")
-    _format(lists, format).write(lists, path, ranking, totals)
+    with open_writer(path, format or format_of(lists)) as write:
+        write(lists, ranking, totals)
 
 
 def check_target(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     format: str,  # noqa: A002
     *,
     one_best: bool = False,
@@ -200,8 +239,9 @@ def check_target(
 
     The writers would say the same, but only when the work is done.
     """
-    if format == "kaldi" and not one_best:
-        check_output_directory(path, replaces=KALDI_NAMES)
+    one = _format(format)
+    if one.directory and not one_best:
+        check_output_directory(path, replaces=one.replaces)
     else:
         check_output(path)
 
@@ -209,19 +249,35 @@ def check_target(
 def write_one_best(
     lists: NbestLists,
     rows: NDArray[np.int64],
-    path: str | os.PathLike[str],
+    path: AnyPath,
     format: str | None = None,  # noqa: A002
 ) -> None:
     """One text a list, for `rows` (S,), by default in the style of the lists' own format.
 
-    moses: plain text, an empty line for each id missing between two ids; kaldi: ``utterance words``;
-    jsonl: ``{"id": ..., "text": ...}``. Texts are as they were scored, without trace tokens.
+    moses, nemo, fairseq: plain text, an empty line for each id missing between two ids; kaldi, srilm, espnet,
+    mlm: ``utterance words``; jsonl: ``{"id": ..., "text": ...}``. Texts are without trace tokens.
     """
     if len(rows) != len(lists):
         raise ValueError(f"one row a list: expected {len(lists)}, got {len(rows)}")
+    with open_one_best(path, format or format_of(lists), lists.ids, lists.source) as write:
+        write(lists, rows)
+
+
+@contextmanager
+def open_one_best(
+    path: AnyPath,
+    format: str,  # noqa: A002
+    ids: Sequence[str],
+    source: str,
+) -> Iterator[OneBestWrite]:
+    """As `write_one_best`, block by block; `ids` are those of all lists."""
+    lines_of = _format(format).one_best(ids, source)
     with write_whole(path) as stream:
-        for line in _format(lists, format).one_best(lists, rows):
-            stream.write(f"{line}\n".encode())
+
+        def write(lists: NbestLists, rows: NDArray[np.int64]) -> None:
+            stream.writelines(f"{line}\n".encode() for line in lines_of(lists, rows))
+
+        yield write
 
 
 def hypothesis_rows(lists: NbestLists) -> NDArray[np.int64]:

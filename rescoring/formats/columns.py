@@ -1,6 +1,5 @@
 """One feature matrix from lines that need not hold the same features."""
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, LimitError
+from rescoring.formats.notes import Notes
 from rescoring.nbest import Feature
 
 MAX_SPARSE = 2000  # distinct features that are absent on some line: one column each
 MAX_CELLS = 100_000_000  # of a matrix with sparse features: 0.8 GB
-_log = logging.getLogger(__name__)
 
 
 class Piece(NamedTuple):
@@ -23,26 +22,21 @@ class Piece(NamedTuple):
 
 
 def assemble(
-    pieces: Sequence[Piece], lines: Sequence[int], source: str
+    pieces: Sequence[Piece], lines: Sequence[int], source: str, notes: Notes | None = None
 ) -> tuple[tuple[Feature, ...], NDArray[np.float64]]:
     """The features in order of appearance, and their (N, F) matrix; N is len(lines), their line numbers.
 
-    A feature of one value that is absent on some lines is sparse and counts as 0 there; how many are is
-    logged. Raises FeatureError for a vector that is absent or has another width somewhere, LimitError for
-    too many sparse features.
+    A feature of one value that is absent on some lines is sparse and counts as 0 there; which are goes to
+    `notes`, or is logged. Raises FeatureError for a vector that is absent or has another width somewhere,
+    LimitError for too many sparse features.
     """
     schema, sparse = _survey(pieces, lines, source)
     if len({piece.features for piece in pieces}) == 1:
         return schema, np.concatenate([piece.values for piece in pieces])
-    if sparse:
-        _log.warning(
-            "%s: %d %s absent on some lines and counted as 0 there (%s%s)",
-            source,
-            len(sparse),
-            "feature is" if len(sparse) == 1 else "features are",
-            ", ".join(sparse[:5]),
-            ", ..." if len(sparse) > 5 else "",
-        )
+    said = notes or Notes(source)
+    said.add_sparse(sparse)
+    if notes is None:
+        said.log()
     width = sum(feature.width for feature in schema)
     starts = np.cumsum([0, *(feature.width for feature in schema)])
     columns = {

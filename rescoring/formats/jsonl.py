@@ -8,11 +8,8 @@ logged). With new totals each hypothesis carries its `score`, and the best stand
 """
 
 import json
-import logging
 import math
-import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, FormatError, NonFiniteFeatureError, shorten
-from nbest.files import write_whole
+from rescoring.formats.base import WHOLE, Lines, OneBest, offsets_of
+from rescoring.formats.json_members import unique_keys
+from rescoring.formats.notes import Notes
 from rescoring.nbest import Feature, NbestLists
 from rescoring.text import squeeze
 
 LIST_KEYS = ("id", "hypotheses", "references")
 HYPOTHESIS_KEYS = ("text", "features")
 KEPT_KEYS = frozenset({"context", "score", "rank", "index"})  # the API's own: no reader needs a warning
-_log = logging.getLogger(__name__)
 
 
 class JsonRecord(NamedTuple):
@@ -50,17 +48,30 @@ class ParsedList:
     records: tuple[JsonRecord, ...]
 
 
-def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> NbestLists:
+def read_jsonl(lines: Lines, source: str) -> NbestLists:
     """The lists of numbered `lines`; `source` names them in errors, which carry a JSON pointer too."""
+    notes = Notes(source)
+    for lists in jsonl_blocks(lines, source, WHOLE, notes):
+        notes.log()
+        return lists
+    raise FormatError("no n-best list in it", where=source, expected="a JSON object a line", got="no lines")
+
+
+def jsonl_blocks(lines: Lines, source: str, size: int, notes: Notes) -> Iterator[NbestLists]:
+    """As `read_jsonl`, in blocks of whole lists, `size` hypotheses or a few more each."""
     parsed: list[ParsedList] = []
     numbers: list[int] = []
     line_of: dict[str, int] = {}
     schema: tuple[Feature, ...] | None = None
+    has_references = False
+    hypotheses = 0
     for number, line in lines:
         if not line.strip(" \t"):
             continue
         where = f"{source}:{number}"
         one = parse_list(parse_json(line, where), f"{where} ", schema)
+        if schema is None:
+            has_references = bool(one.references)
         schema = one.schema
         if line_of.setdefault(one.id, number) != number:
             raise FormatError(
@@ -68,26 +79,32 @@ def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> NbestLists:
                 where=f"{where} /id",
                 got=f"before on line {line_of[one.id]}",
             )
-        if parsed and bool(one.references) != bool(parsed[0].references):
+        if bool(one.references) != has_references:
             raise FormatError(
                 "some lists have references and others none",
                 where=f"{where} /references",
-                expected="references" if parsed[0].references else "none, as on the lines before",
+                expected="references" if has_references else "none, as on the lines before",
                 got="references" if one.references else "none",
             )
         parsed.append(one)
         numbers.append(number)
-    if not parsed or schema is None:
-        raise FormatError(
-            "no n-best list in it", where=source, expected="a JSON object a line", got="no lines"
-        )
-    _report(parsed, source)
+        hypotheses += len(one.texts)
+        if hypotheses >= size:
+            yield _lists(parsed, numbers, source, notes)
+            parsed, numbers, hypotheses = [], [], 0
+    if parsed:
+        yield _lists(parsed, numbers, source, notes)
+
+
+def _lists(parsed: Sequence[ParsedList], numbers: Sequence[int], source: str, notes: Notes) -> NbestLists:
+    for name in _strange_keys(parsed):
+        notes.add_kept(name)
     counts = [len(one.texts) for one in parsed]
     return NbestLists(
         ids=tuple(one.id for one in parsed),
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        offsets=offsets_of(counts),
         texts=tuple(text for one in parsed for text in one.texts),
-        schema=schema,
+        schema=parsed[0].schema,
         features=np.concatenate([one.values for one in parsed]),  # (N, F)
         lines=tuple(number for number, count in zip(numbers, counts, strict=True) for _ in range(count)),
         records=tuple(record for one in parsed for record in one.records),
@@ -99,7 +116,7 @@ def read_jsonl(lines: Iterable[tuple[int, str]], source: str) -> NbestLists:
 def parse_json(line: str, where: str) -> object:
     """The JSON value of a line; repeated keys and lone surrogates are errors, as broken JSON is."""
     try:
-        value = json.loads(line, object_pairs_hook=_object)
+        value = json.loads(line, object_pairs_hook=unique_keys)
         if "\\u" in line:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -122,55 +139,50 @@ def parse_json(line: str, where: str) -> object:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    built = dict(pairs)
-    if len(built) != len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {shorten(twice)} twice in one object")
-    return built
-
-
 def parse_list(value: object, prefix: str, schema: tuple[Feature, ...] | None = None) -> ParsedList:
     """One list from its JSON value; error places are `prefix` and a JSON pointer.
 
     `schema`, if given, names the features that every hypothesis must have; else the first one sets them.
     """
-    one = _typed(value, dict, prefix.strip() or "the list", "an object")
+    one = parse_typed(value, dict, prefix.strip() or "the list", "an object")
     list_id = _string(one.get("id"), f"{prefix}/id")
     if not list_id:
         raise FormatError("the list id is empty", where=f"{prefix}/id", expected="a name")
-    hypotheses = _typed(one.get("hypotheses"), list, f"{prefix}/hypotheses", "an array")
+    hypotheses = parse_typed(one.get("hypotheses"), list, f"{prefix}/hypotheses", "an array")
     if not hypotheses:
         raise FormatError("list without hypotheses", where=f"{prefix}/hypotheses", expected="at least one")
     references: tuple[str, ...] = ()
     if "references" in one:
-        given = _typed(one["references"], list, f"{prefix}/references", "an array")
+        given = parse_typed(one["references"], list, f"{prefix}/references", "an array")
         if not given:
             raise FormatError(
                 "no references in the array", where=f"{prefix}/references", expected="at least one"
             )
-        references = tuple(squeeze(_line(text, f"{prefix}/references/{k}")) for k, text in enumerate(given))
-    other_of_list = _other(one, LIST_KEYS, prefix)
+        references = tuple(
+            squeeze(parse_text(text, f"{prefix}/references/{k}")) for k, text in enumerate(given)
+        )
+    other_of_list = unknown_keys(one, LIST_KEYS, prefix)
     texts: list[str] = []
     records: list[JsonRecord] = []
     rows: list[list[float]] = []
     for k, hypothesis in enumerate(hypotheses):
         at = f"{prefix}/hypotheses/{k}"
-        content = _typed(hypothesis, dict, at, "an object")
-        text = _line(content.get("text"), f"{at}/text")
-        features = _typed(content.get("features", {}), dict, f"{at}/features", "an object")
+        content = parse_typed(hypothesis, dict, at, "an object")
+        text = parse_text(content.get("text"), f"{at}/text")
+        features = parse_typed(content.get("features", {}), dict, f"{at}/features", "an object")
         if schema is None:
-            schema = _schema(features, f"{at}/features")
-        rows.append(_values(features, schema, f"{at}/features"))
+            schema = schema_of_features(features, f"{at}/features")
+        rows.append(parse_features(features, schema, f"{at}/features"))
         texts.append(squeeze(text))
-        records.append(JsonRecord(text, _other(content, HYPOTHESIS_KEYS, at), other_of_list))
+        records.append(JsonRecord(text, unknown_keys(content, HYPOTHESIS_KEYS, at), other_of_list))
     assert schema is not None
     width = sum(feature.width for feature in schema)
     values = np.array(rows, dtype=np.float64).reshape(len(rows), width)  # (n, F)
     return ParsedList(list_id, tuple(texts), schema, values, references, tuple(records))
 
 
-def _schema(features: dict[str, Any], where: str) -> tuple[Feature, ...]:
+def schema_of_features(features: dict[str, Any], where: str) -> tuple[Feature, ...]:
+    """The features of a hypothesis' ``features``, in their order."""
     found = []
     for name, value in features.items():
         if not name:
@@ -181,7 +193,7 @@ def _schema(features: dict[str, Any], where: str) -> tuple[Feature, ...]:
     return tuple(found)
 
 
-def _values(features: dict[str, Any], schema: Sequence[Feature], where: str) -> list[float]:
+def parse_features(features: dict[str, Any], schema: Sequence[Feature], where: str) -> list[float]:
     """The numbers of one hypothesis in the order of `schema`."""
     if len(features) != len(schema) or any(feature.name not in features for feature in schema):
         raise FeatureError(
@@ -203,11 +215,12 @@ def _values(features: dict[str, Any], schema: Sequence[Feature], where: str) -> 
             )
         for number in numbers:
             plain = type(number) is float and math.isfinite(number)
-            values.append(number if plain else _number(number, feature.name, where))
+            values.append(number if plain else parse_number(number, feature.name, where))
     return values
 
 
-def _number(value: object, name: str, where: str) -> float:
+def parse_number(value: object, name: str, where: str) -> float:
+    """The finite value of feature `name`."""
     where = f"{where}/{_escaped(name)}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FormatError(
@@ -227,7 +240,7 @@ def _number(value: object, name: str, where: str) -> float:
     return number
 
 
-def _other(content: dict[str, Any], known: Sequence[str], where: str) -> dict[str, Any]:
+def unknown_keys(content: dict[str, Any], known: Sequence[str], where: str) -> dict[str, Any]:
     """What stands beside the known keys and will be given back: that has to be JSON, and NaN is not."""
     other = {key: value for key, value in content.items() if key not in known}
     for key, value in other.items():
@@ -243,7 +256,8 @@ def _other(content: dict[str, Any], known: Sequence[str], where: str) -> dict[st
     return other
 
 
-def _typed(value: object, kind: type, where: str, expected: str) -> Any:
+def parse_typed(value: object, kind: type, where: str, expected: str) -> Any:
+    """`value`, if it is of this type."""
     if not isinstance(value, kind):
         got = "nothing" if value is None else shorten(json.dumps(value, ensure_ascii=False))
         raise FormatError("wrong type", where=where, expected=expected, got=got)
@@ -251,11 +265,12 @@ def _typed(value: object, kind: type, where: str, expected: str) -> Any:
 
 
 def _string(value: object, where: str) -> str:
-    text: str = _typed(value, str, where, "a string")
+    text: str = parse_typed(value, str, where, "a string")
     return text
 
 
-def _line(value: object, where: str) -> str:
+def parse_text(value: object, where: str) -> str:
+    """A string of one line."""
     text = _string(value, where)
     if "\n" in text or "\r" in text:
         raise FormatError("a line break in a text", where=where, expected="one line", got=shorten(text))
@@ -267,33 +282,19 @@ def _escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _report(parsed: Sequence[ParsedList], source: str) -> None:
+def _strange_keys(parsed: Sequence[ParsedList]) -> set[str]:
     names = {key for one in parsed for record in one.records[:1] for key in record.other_of_list}
     names |= {key for one in parsed for record in one.records for key in record.other}
-    if names - KEPT_KEYS:
-        _log.warning(
-            "%s: keys without a meaning here are kept as they are: %s",
-            source,
-            ", ".join(sorted(names - KEPT_KEYS)),
-        )
-
-
-def write_jsonl(
-    lists: NbestLists,
-    path: str | os.PathLike[str],
-    order: NDArray[np.int64],
-    totals: NDArray[np.float64] | None = None,
-) -> None:
-    """One object a list, its hypotheses in the row order `order` (N,); `totals` (N,) become their `score`."""
-    with write_whole(path) as stream:
-        for line in jsonl_lines(lists, order, totals):
-            stream.write(f"{line}\n".encode())
+    return names - KEPT_KEYS
 
 
 def jsonl_lines(
-    lists: NbestLists, order: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+    lists: NbestLists,
+    order: NDArray[np.int64],
+    totals: NDArray[np.float64] | None = None,
+    _notes: Notes | None = None,
 ) -> Iterator[str]:
-    """As `write_jsonl`, line by line and without the line ends."""
+    """One object a list, its hypotheses in the row order `order` (N,); `totals` (N,) become their `score`."""
     slices = [(feature.name, feature.width, lists.columns(feature.name).start) for feature in lists.schema]
     for segment in range(len(lists)):
         rows = [int(row) for row in order[lists.offsets[segment] : lists.offsets[segment + 1]]]
@@ -317,7 +318,11 @@ def jsonl_lines(
         yield json.dumps({**one, **other}, ensure_ascii=False, allow_nan=False)
 
 
-def jsonl_one_best(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
-    """``{"id": ..., "text": ...}`` a line, for `rows` (S,)."""
-    for list_id, row in zip(lists.ids, rows, strict=True):
-        yield json.dumps({"id": list_id, "text": lists.texts[row]}, ensure_ascii=False)
+def jsonl_one_best(_ids: Sequence[str], _source: str) -> OneBest:
+    """``{"id": ..., "text": ...}`` a line, for the best rows."""
+
+    def lines(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
+        for list_id, row in zip(lists.ids, rows, strict=True):
+            yield json.dumps({"id": list_id, "text": lists.texts[row]}, ensure_ascii=False)
+
+    return lines

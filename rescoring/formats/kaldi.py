@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, FeatureError, FormatError, NotFoundError, shorten
+from rescoring.formats.base import WHOLE, OneBest, offsets_of
 from rescoring.formats.kaldi_tables import read_costs, read_int_vectors, read_symbols, read_texts
 from rescoring.nbest import Feature, NbestLists
 
@@ -52,14 +53,30 @@ def read_kaldi(
     `columns` names the features (``["all"]`` takes every one); `words_txt` is needed where an archive has
     `words` (ids) but no `words_text`. Raises FormatError, FeatureError or NotFoundError naming the file.
     """
+    (lists,) = kaldi_blocks(directory, WHOLE, columns=columns, words_txt=words_txt)
+    return lists
+
+
+def kaldi_blocks(
+    directory: str | os.PathLike[str],
+    size: int,
+    *,
+    columns: Sequence[str] | None = None,
+    words_txt: str | os.PathLike[str] | None = None,
+) -> Iterator[NbestLists]:
+    """As `read_kaldi`, in blocks of whole archives, `size` hypotheses or more each."""
     root = Path(directory)
     archives = archive_numbers(root)
     names = _available(root, archives)
     chosen = _chosen(names, columns, root)
+    if columns is None and GRAPH in chosen and _is_zero(root, archives, GRAPH):
+        chosen.remove(GRAPH)
     symbols = None if words_txt is None else read_symbols(words_txt)
+    archive_of: dict[str, int] = {}
     hypotheses: list[tuple[str, str]] = []  # (key, text)
     places: list[tuple[int, int]] = []  # (archive, position)
-    blocks: list[NDArray[np.float64]] = []
+    tables: list[NDArray[np.float64]] = []
+    found = 0
     for archive in archives:
         folder = root / f"archives.{archive}"
         texts = _texts(folder, symbols)
@@ -67,14 +84,21 @@ def read_kaldi(
         hypotheses += texts
         places += [(archive, position) for position in range(len(texts))]
         table = np.array([_column(folder, name, keys) for name in chosen])  # (F, n)
-        blocks.append(table.reshape(len(chosen), len(keys)).T)  # (n, F)
-    if not hypotheses:
+        tables.append(table.reshape(len(chosen), len(keys)).T)  # (n, F)
+        found += len(texts)
+        if len(hypotheses) >= size:
+            yield _lists(root, hypotheses, places, chosen, np.concatenate(tables), archive_of)
+            hypotheses, places, tables = [], [], []
+    if hypotheses:
+        yield _lists(root, hypotheses, places, chosen, np.concatenate(tables), archive_of)
+    if not found:
         raise FormatError("no n-best list in it", where=str(root), expected="utterance-rank keys", got="none")
-    features = np.concatenate(blocks)  # (N, F)
-    if columns is None and GRAPH in chosen and not features[:, chosen.index(GRAPH)].any():
-        features = np.delete(features, chosen.index(GRAPH), axis=1)
-        chosen.remove(GRAPH)
-    return _lists(root, hypotheses, places, chosen, features)
+
+
+def _is_zero(root: Path, archives: Sequence[int], name: str) -> bool:
+    """Whether a table is 0 on every line of every archive."""
+    tables = (read_costs(root / f"archives.{archive}" / table_name(name))[1] for archive in archives)
+    return not any(table.any() for table in tables)
 
 
 def _lists(
@@ -83,9 +107,10 @@ def _lists(
     places: Sequence[tuple[int, int]],
     names: Sequence[str],
     features: NDArray[np.float64],
+    archive_of: dict[str, int],
 ) -> NbestLists:
+    """`archive_of` goes on from block to block: an utterance stands in one archive only."""
     ids: dict[str, int] = {}
-    archive_of: dict[str, int] = {}
     rows: dict[str, int] = {}
     utterances: list[int] = []
     ranks: list[int] = []
@@ -117,7 +142,7 @@ def _lists(
     own = frozenset(names)
     return NbestLists(
         ids=tuple(ids),
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(utterances))]).astype(np.int64),
+        offsets=offsets_of(np.bincount(utterances)),
         texts=tuple(hypotheses[row][1] for row in order),
         schema=tuple(Feature(name) for name in names),
         features=features[order],
@@ -263,7 +288,11 @@ def _column(folder: Path, name: str, keys: Sequence[str]) -> NDArray[np.float64]
     return 0.0 - costs  # and not -costs: Kaldi's "-0" and "0" are the same
 
 
-def kaldi_one_best(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
-    """``utterance words`` a line, as Kaldi's ``text`` files, for `rows` (S,)."""
-    for utterance, row in zip(lists.ids, rows, strict=True):
-        yield f"{utterance} {lists.texts[row]}".rstrip(" ")
+def kaldi_one_best(_ids: Sequence[str], _source: str) -> OneBest:
+    """``utterance words`` a line, as Kaldi's ``text`` files, for the best rows."""
+
+    def lines(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
+        for utterance, row in zip(lists.ids, rows, strict=True):
+            yield f"{utterance} {lists.texts[row]}".rstrip(" ")
+
+    return lines

@@ -11,7 +11,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,12 @@ from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, FormatError, shorten
 from nbest.files import write_whole_directory
+from rescoring.formats.base import Rows, Totals, Write, own_records
 from rescoring.formats.kaldi import KaldiRecord, archive_numbers, table_name
 from rescoring.formats.kaldi_tables import BINARY, entries
+from rescoring.formats.notes import Notes
+from rescoring.formats.numbers import decimal
+from rescoring.formats.scalars import scalar_features
 from rescoring.nbest import NbestLists
 
 _log = logging.getLogger(__name__)
@@ -29,50 +34,93 @@ TOTAL, RANK = "total", "rank"
 KALDI_NAMES = ("num_jobs", "archives.*")  # all that an n-best directory holds
 
 
-def write_kaldi(
-    lists: NbestLists,
-    path: str | os.PathLike[str],
-    order: NDArray[np.int64],
-    totals: NDArray[np.float64] | None = None,
-) -> None:
-    """An n-best directory with the tables of the source and one more for each new feature.
+@contextmanager
+def open_kaldi(path: str | os.PathLike[str]) -> Iterator[Write]:
+    """A directory that takes lists block by block: the tables of their source, one more for each new feature.
 
-    Another order than the lists' own, or `totals`, re-sorts the tables; lists that were not read from Kaldi
-    become one archive, ranked in `order`. A table of an earlier rescoring (there is a ``total``) whose
+    Another order than the lists' own, or totals, re-sorts the tables; lists that were not read from Kaldi
+    become one archive, ranked in their order. A table of an earlier rescoring (there is a ``total``) whose
     feature was not read is replaced where the same feature is new, and a warning says so. The directory is
     written whole or not at all; raises InputError where `path` is a directory that holds other things than
     an n-best directory, FeatureError for a name that is taken.
     """
     with write_whole_directory(path, replaces=KALDI_NAMES) as fresh:
-        added = [feature.name for feature in lists.schema]
-        columns: dict[str, NDArray[np.float64]] = {}
-        if lists.records and all(isinstance(record, KaldiRecord) for record in lists.records):
-            source = Path(lists.source)
-            read = [record for record in lists.records if isinstance(record, KaldiRecord)]
-            added = [name for name in added if name not in read[0].own_features]
-            replaced = _replaced(source, [table_name(name) for name in added])
-            replaced |= frozenset() if totals is None else frozenset({TOTAL})
-            records, ranks = read, None
-            if totals is not None or not np.array_equal(order, np.arange(len(read))):
-                records = _renumbered(lists, read, order)
-                ranks = {new.key: old.key.rpartition("-")[2] for old, new in zip(read, records, strict=True)}
-            _copy_tables(source, fresh, read, records if ranks else None, replaced)
-            if ranks:
-                _write_ranks(fresh, records, ranks)
+        writer = _Writer(fresh, Notes(os.fspath(path)))
+        yield writer.write
+        writer.finish()
+
+
+class _Writer:
+    """One directory in the making; what has to be remembered from block to block."""
+
+    def __init__(self, fresh: Path, notes: Notes) -> None:
+        self.fresh, self.notes = fresh, notes
+        self.source: Path | None = None
+        self.archives: set[int] = set()  # of the source, that were written
+        self.replaced: frozenset[str] | None = None
+        self.position = 0  # of the next hypothesis from elsewhere
+
+    def write(self, lists: NbestLists, order: Rows, totals: Totals | None = None) -> None:
+        lists = scalar_features(lists, self.notes)
+        if own_records(lists, KaldiRecord):
+            self._again(lists, order, totals)
         else:
-            records = _write_texts(lists, fresh, order)
-        columns |= {table_name(name): _one_value(lists, name) for name in added}
+            self._anew(lists, order, totals)
+
+    def _again(self, lists: NbestLists, order: Rows, totals: Totals | None) -> None:
+        self.source = source = Path(lists.source)
+        read = [record for record in lists.records if isinstance(record, KaldiRecord)]
+        added = [feature.name for feature in lists.schema if feature.name not in read[0].own_features]
+        if self.replaced is None:
+            self.replaced = _replaced(source, [table_name(name) for name in added])
+            self.replaced |= frozenset() if totals is None else frozenset({TOTAL})
+        records, ranks = read, None
+        if totals is not None or not np.array_equal(order, np.arange(len(read))):
+            records = _renumbered(lists, read, order)
+            ranks = {new.key: old.key.rpartition("-")[2] for old, new in zip(read, records, strict=True)}
+        archives = sorted({record.archive for record in read})
+        _copy_tables(source, self.fresh, archives, read, records if ranks else None, self.replaced)
+        self.archives.update(archives)
+        if ranks:
+            _write_ranks(self.fresh, records, ranks)
+        self._columns(lists, added, records, totals, new=True)
+
+    def _anew(self, lists: NbestLists, order: Rows, totals: Totals | None) -> None:
+        records = _write_texts(lists, self.fresh, order, self.position)
+        added = [feature.name for feature in lists.schema]
+        self._columns(lists, added, records, totals, new=self.position == 0)
+        self.position += len(records)
+
+    def _columns(
+        self,
+        lists: NbestLists,
+        added: Sequence[str],
+        records: Sequence[KaldiRecord],
+        totals: Totals | None,
+        *,
+        new: bool,
+    ) -> None:
+        """The tables of the features `added`, and of the totals; `new` ones may not be there before."""
+        columns = {table_name(name): _one_value(lists, name) for name in added}
         if totals is not None:
             columns[TOTAL] = totals
         for archive, rows in _by_archive(records):
             for name, values in columns.items():
-                target = fresh / f"archives.{archive}" / name
-                if target.exists():
+                target = self.fresh / f"archives.{archive}" / name
+                if new and target.exists():
                     raise FeatureError(
                         f"{name} is there already", where=str(lists.source), expected="a new name"
                     )
-                lines = (f"{records[row].key} {0.0 - values[row]:.10g}\n" for row in rows)
-                target.write_bytes("".join(lines).encode())
+                with target.open("ab") as stream:
+                    lines = (f"{records[row].key} {decimal(0.0 - values[row])}\n" for row in rows)
+                    stream.write("".join(lines).encode())
+
+    def finish(self) -> None:
+        """Archives of the source of which nothing was kept are empty ones: they are counted in num_jobs."""
+        if self.source is not None:
+            left = [number for number in archive_numbers(self.source) if number not in self.archives]
+            _copy_tables(self.source, self.fresh, left, [], None, self.replaced or frozenset())
+        self.notes.log()
 
 
 def _by_archive(records: Sequence[KaldiRecord]) -> list[tuple[int, list[int]]]:
@@ -133,11 +181,12 @@ def _one_value(lists: NbestLists, name: str) -> NDArray[np.float64]:
 def _copy_tables(
     source: Path,
     fresh: Path,
+    archives: Sequence[int],
     records: Sequence[KaldiRecord],
     renumbered: Sequence[KaldiRecord] | None,
     leave_out: Set[str],
 ) -> None:
-    """The tables of every archive: whole, or only the entries of `records` where lists were left out.
+    """The tables of these archives: whole, or only the entries of `records` where lists were left out.
 
     With `renumbered` (N,) each entry goes to its row's new key, at that key's place.
     """
@@ -145,7 +194,7 @@ def _copy_tables(
     moved = None if renumbered is None else dict(zip((r.key for r in records), renumbered, strict=True))
     if (source / "num_jobs").exists():
         shutil.copyfile(source / "num_jobs", fresh / "num_jobs")
-    for archive in archive_numbers(source):
+    for archive in archives:
         tables = source / f"archives.{archive}"
         folder = fresh / tables.name
         folder.mkdir()
@@ -175,12 +224,15 @@ def _moved(table: Path, to: Mapping[str, KaldiRecord]) -> bytes:
     return b"".join(entry for _, entry in sorted(placed, key=lambda one: one[0]))
 
 
-def _write_texts(lists: NbestLists, fresh: Path, order: NDArray[np.int64]) -> list[KaldiRecord]:
-    """`words_text` and `num_jobs` of one archive for lists from elsewhere; the record of each row."""
+def _write_texts(lists: NbestLists, fresh: Path, order: NDArray[np.int64], first: int) -> list[KaldiRecord]:
+    """`words_text` and `num_jobs` of one archive for lists from elsewhere; the record of each row.
+
+    `first` is the position of their first hypothesis: above 0 there are others before them.
+    """
     records: dict[int, KaldiRecord] = {}
     ranks = [0] * len(lists)
     segments = lists.segments
-    for position, row in enumerate(int(row) for row in order):
+    for position, row in enumerate((int(row) for row in order), first):
         segment = int(segments[row])
         ranks[segment] += 1
         utterance = lists.ids[segment]
@@ -197,9 +249,9 @@ def _write_texts(lists: NbestLists, fresh: Path, order: NDArray[np.int64]) -> li
             )
         records[row] = KaldiRecord(f"{utterance}-{ranks[segment]}", 1, position, frozenset())
     folder = fresh / "archives.1"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (fresh / "num_jobs").write_bytes(b"1\n")
     ranked = sorted(records.items(), key=lambda item: item[1].position)
-    lines = (f"{record.key} {lists.texts[row]}\n" for row, record in ranked)
-    (folder / "words_text").write_bytes("".join(lines).encode())
+    with (folder / "words_text").open("ab") as stream:
+        stream.write("".join(f"{record.key} {lists.texts[row]}\n" for row, record in ranked).encode())
     return [records[row] for row in range(len(lists.texts))]

@@ -9,9 +9,8 @@ The decoder's total is a weighted sum of the other features, so it is no feature
 (`keep_total`): tuning would put weight on it. It stays in the record of its line.
 """
 
-import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,8 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import FormatError, shorten
+from rescoring.formats.base import Lines
+from rescoring.formats.blocks import grouped
 from rescoring.formats.columns import Piece, assemble
 from rescoring.formats.moses_features import Layout, parse_field, schema_of
+from rescoring.formats.notes import Notes
 from rescoring.formats.numbers import finite, finite_array
 from rescoring.nbest import NbestLists
 from rescoring.text import squeeze
@@ -29,7 +31,7 @@ DECODER_TOTAL = "decoder_total"
 BLOCK_LINES = 4096  # fields parsed at once: numbers of a block stay in the cache, tokens of it are freed soon
 TRACE = re.compile(r"(?:^|(?<= ))\|[0-9]+-[0-9]+(?:,wa=[^|]*)?\|(?= |$)")  # -t, and -tt with features inside
 _SHAPE = "'id ||| text ||| features ||| total'"
-_log = logging.getLogger(__name__)
+REPEATED = "{n} lines identical to an earlier one were left out"
 
 
 class MosesRecord(NamedTuple):
@@ -52,13 +54,32 @@ def scoring_text(field: str) -> str:
     return squeeze(field)
 
 
-def read_moses(lines: Iterable[tuple[int, str]], source: str, *, keep_total: bool = False) -> NbestLists:
+def read_moses(lines: Lines, source: str, *, keep_total: bool = False) -> NbestLists:
     """The lists of numbered `lines`; `source` names them in errors.
 
     With `keep_total` the decoder's total is one more feature, `decoder_total`. Raises FormatError,
     FeatureError or LimitError with ``source:line``.
     """
-    reader = _Reader(source)
+    notes = Notes(source)
+    lists = _read(lines, source, keep_total, notes)
+    notes.log()
+    return lists
+
+
+def moses_blocks(
+    lines: Lines, source: str, size: int, notes: Notes, *, keep_total: bool = False
+) -> Iterator[NbestLists]:
+    """As `read_moses`, in blocks of whole lists, `size` hypotheses or a few more each.
+
+    Each block has the features of its own lines. Raises OutOfOrderError for an id whose list was over
+    before: such a file has to be read whole.
+    """
+    for block in grouped(lines, source, size, lambda line: line.partition("|||")[0].strip(" ")):
+        yield _read(block, source, keep_total, notes)
+
+
+def _read(lines: Lines, source: str, keep_total: bool, notes: Notes) -> NbestLists:
+    reader = _Reader(source, notes)
     for number, line in lines:
         reader.add(number, line)
     return reader.finish(keep_total=keep_total)
@@ -67,8 +88,8 @@ def read_moses(lines: Iterable[tuple[int, str]], source: str, *, keep_total: boo
 class _Reader:
     """Takes lines one by one; parses the numbers of BLOCK_LINES lines together."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, notes: Notes) -> None:
+        self.source, self.notes = source, notes
         self.rows: dict[str, int] = {}  # line -> row
         self.numbers: list[int] = []
         self.segments: list[int] = []
@@ -138,7 +159,7 @@ class _Reader:
         self._parse_pending()
         if not self.texts:
             raise FormatError("no n-best list in it", where=self.source, expected=_SHAPE, got="no lines")
-        schema, features = assemble(self.pieces, self.numbers, self.source)  # (N, F)
+        schema, features = assemble(self.pieces, self.numbers, self.source, self.notes)  # (N, F)
         own = frozenset(feature.name for feature in schema)
         segments = np.array(self.segments, dtype=np.int64)
         lists = NbestLists(
@@ -161,11 +182,9 @@ class _Reader:
         return lists if in_one_piece else _reordered(lists, order)
 
     def _report(self, in_one_piece: bool) -> None:
-        repeats = sum(map(len, self.repeats.values()))
-        if repeats:
-            _log.warning("%s: %d lines identical to an earlier one were left out", self.source, repeats)
+        self.notes.add(REPEATED, sum(map(len, self.repeats.values())))
         if not in_one_piece:
-            _log.warning("%s: ids come back later in the file; their lists were joined", self.source)
+            self.notes.add("ids come back later in the file; their lists were joined")
 
 
 def parse_block(fields: Sequence[str], places: Sequence[str]) -> list[Piece]:

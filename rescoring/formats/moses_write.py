@@ -5,41 +5,36 @@ and everything else of a line come back verbatim (line ends become ``\\n``).
 """
 
 import logging
-import os
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import ConfigError, FormatError, LimitError, shorten
-from nbest.files import write_whole
+from nbest.errors import FormatError, LimitError, shorten
+from rescoring.formats.base import OneBest, own_records
 from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
+from rescoring.formats.notes import Notes
+from rescoring.formats.numbers import decimal
+from rescoring.formats.totals import total_name
 from rescoring.nbest import NbestLists
 
 MAX_GAP_LINES = 1_000_000  # empty 1-best lines; more is an id that went wrong
+NO_TOTAL = "{n} hypotheses have no total; theirs is written as 0"
 _log = logging.getLogger(__name__)
 
 
-def write_moses(
+def moses_lines(
     lists: NbestLists,
-    path: str | os.PathLike[str],
     order: NDArray[np.int64],
     totals: NDArray[np.float64] | None = None,
-) -> None:
-    """The hypotheses in the row order `order` (N,), with `totals` (N,) as scores if given.
-
-    Lists that were not read from Moses' format need integer ids, and totals or a feature `decoder_total`.
-    """
-    with write_whole(path) as stream:
-        for line in moses_lines(lists, order, totals):
-            stream.write(f"{line}\n".encode())
-
-
-def moses_lines(
-    lists: NbestLists, order: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+    notes: Notes | None = None,
 ) -> Iterator[str]:
-    """As `write_moses`, line by line and without the line ends."""
+    """The hypotheses in the row order `order` (N,), with `totals` (N,) as scores if given; no line ends.
+
+    Lists that were not read from Moses' format need integer ids. Without totals theirs is the feature
+    `decoder_total`, else `total` or `score`, else 0, which is noted.
+    """
     segments = lists.segments
     slices = [(feature.name, lists.columns(feature.name)) for feature in lists.schema]
     for name, _ in slices:
@@ -50,6 +45,10 @@ def moses_lines(
                 expected="a name without spaces and '|'",
                 got=shorten(name),
             )
+    name_of_total = total_name(lists.schema)
+    if name_of_total is None and totals is None and not own_records(lists, MosesRecord) and notes:
+        notes.add(NO_TOTAL, len(order))
+    column = None if name_of_total is None else lists.feature(name_of_total)[:, 0]
     own: frozenset[str] | None = None
     new: list[tuple[str, slice]] = []
     mark = "="
@@ -62,6 +61,8 @@ def moses_lines(
                 new = [item for item in slices if item[0] not in own and item[0] != DECODER_TOTAL]
             yield _line_again(record.line, _labelled(lists, row, new, mark), total)
         else:
+            if total is None:
+                total = 0.0 if column is None else float(column[row])
             yield _fresh_line(lists, row, lists.ids[segments[row]], slices, total)
 
 
@@ -74,7 +75,7 @@ def _mark(line: str) -> str:
 def _labelled(lists: NbestLists, row: int, slices: list[tuple[str, slice]], mark: str) -> str:
     parts = []
     for name, columns in slices:
-        numbers = " ".join([f"{value:.10g}" for value in lists.features[row, columns].tolist()])
+        numbers = " ".join(map(decimal, lists.features[row, columns].tolist()))
         parts.append(f"{name}{mark} {numbers}")
     return " ".join(parts)
 
@@ -88,20 +89,19 @@ def _line_again(line: str, added: str, total: float | None) -> str:
     if total is not None:
         old = parts[3].strip(" ")
         before, _, after = parts[3].partition(old)
-        parts[3] = f"{before}{total:.10g}{after}"
+        parts[3] = f"{before}{decimal(total)}{after}"
     return "|||".join(parts)
 
 
 def _fresh_line(
-    lists: NbestLists, row: int, segment_id: str, slices: list[tuple[str, slice]], total: float | None
+    lists: NbestLists, row: int, segment_id: str, slices: list[tuple[str, slice]], total: float
 ) -> str:
     text = lists.texts[row]
-    named = dict(slices)
     if not (segment_id.isascii() and segment_id.isdigit()):
         raise FormatError(
             "a Moses list needs integer ids",
             where=lists.where(row),
-            expected="digits",
+            expected="digits (nbest convert --renumber counts the lists from 0)",
             got=shorten(segment_id),
         )
     if "|||" in text or "\n" in text:
@@ -111,37 +111,33 @@ def _fresh_line(
             expected="a text without '|||' and line breaks",
             got=shorten(text),
         )
-    if total is None:
-        if DECODER_TOTAL not in named:
-            raise ConfigError(
-                "a Moses list needs a total for each hypothesis",
-                where=lists.source,
-                expected=f"totals, or a feature {DECODER_TOTAL}",
-                got="neither",
-            )
-        total = float(lists.features[row, named[DECODER_TOTAL]][0])
     features = _labelled(lists, row, [item for item in slices if item[0] != DECODER_TOTAL], "=")
-    return f"{segment_id} ||| {text} ||| {features} ||| {total:.10g}"
+    return f"{segment_id} ||| {text} ||| {features} ||| {decimal(total)}"
 
 
-def moses_one_best(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
-    """The texts of `rows` (S,), one a line; an empty line for each integer id missing between two ids.
+def moses_one_best(ids: Sequence[str], source: str) -> OneBest:
+    """The texts of the best rows, one a line; an empty line for each integer id missing between two `ids`.
 
     Moses itself writes an empty line for a sentence without a translation, so line n stays sentence n.
     """
-    ids = [int(name) if name.isascii() and name.isdigit() else -1 for name in lists.ids]
-    steps = [after - before for before, after in pairwise(ids)]
-    gaps = [step - 1 for step in steps] if min(ids, default=-1) >= 0 and min(steps, default=1) > 0 else []
-    if sum(gaps) > MAX_GAP_LINES:
+    numbers = [int(name) if name.isascii() and name.isdigit() else -1 for name in ids]
+    steps = [after - before for before, after in pairwise(numbers)]
+    rising = min(numbers, default=-1) >= 0 and min(steps, default=1) > 0
+    missing = sum(steps) - len(steps) if rising else 0
+    if missing > MAX_GAP_LINES:
         raise LimitError(
             "too many ids are missing for 1-best lines by number",
-            where=lists.source,
+            where=source,
             expected=f"at most {MAX_GAP_LINES}",
-            got=str(sum(gaps)),
+            got=str(missing),
         )
-    if sum(gaps):
-        _log.warning("%s: %d ids are missing; their 1-best lines are empty", lists.source, sum(gaps))
-    for segment, row in enumerate(rows):
-        if segment and gaps:
-            yield from [""] * gaps[segment - 1]
-        yield lists.texts[row]
+    if missing:
+        _log.warning("%s: %d ids are missing; their 1-best lines are empty", source, missing)
+    gaps = chain([0], (step - 1 if rising else 0 for step in steps))
+
+    def lines(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
+        for row in rows:
+            yield from [""] * next(gaps)
+            yield lists.texts[row]
+
+    return lines

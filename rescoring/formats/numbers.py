@@ -24,6 +24,11 @@ def is_not_finite(token: str) -> bool:
     return len(token) <= LONGEST and NOT_FINITE.fullmatch(token) is not None
 
 
+def decimal(value: float) -> str:
+    """The shortest text that is read as exactly this number; whole numbers without a point."""
+    return repr(float(value)).removesuffix(".0")
+
+
 def finite(token: str, what: str, where: str) -> float:
     """The number; FormatError if it is none, NonFiniteFeatureError if it is NaN, infinite or too large."""
     if is_number(token):

@@ -20,10 +20,8 @@ from rescoring.nbest import Feature, NbestLists
 
 MOSES = "0 ||| a  ||| d= 1 ||| -5\n0 ||| b  ||| d= 2 ||| -6\n1 ||| c  ||| d= 3 ||| -7\n"
 JSONL = '{"id": "x", "hypotheses": [{"text": "a", "features": {"d": 1.0}}]}\n'
-KNOWN = (
-    "moses (id ||| text ||| features ||| total) or kaldi (a directory with num_jobs, archives.1, ...) or"
-    " jsonl (one JSON object a list)"
-)
+NAMES = ["moses", "kaldi", "jsonl", "mlm", "espnet", "srilm", "fairseq", "nemo"]
+KNOWN = f"lists of {', '.join(NAMES)}"
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def in_memory(*texts: str) -> NbestLists:
 
 
 def test_the_format_is_told_from_the_content(tmp_path: Path, directory: Path, moses: Path) -> None:
-    assert list(FORMATS) == ["moses", "kaldi", "jsonl"]
+    assert list(FORMATS) == NAMES
     jsonl = tmp_path / "also-lists"
     jsonl.write_text(f"\n  {JSONL}")
     for path, name in ((moses, "moses"), (jsonl, "jsonl"), (directory, "kaldi")):
@@ -81,12 +79,16 @@ def test_what_is_not_a_list(tmp_path: Path, moses: Path, directory: Path) -> Non
         message(FormatError) == f"{path}:2: n-best lists of an unknown format; expected {KNOWN}; got '<html>'"
     )
     assert (
-        message(ConfigError, "srilm") == f"{path}: unknown file format; expected moses or jsonl; got 'srilm'"
+        message(ConfigError, "xml")
+        == f"{path}: unknown file format; expected one of {', '.join(NAMES)}; got 'xml'"
     )
-    assert message(FormatError, "kaldi") == f"{path}: is a file; expected a Kaldi n-best directory"
+    assert message(FormatError, "kaldi") == f"{path}: is a file; expected a directory of kaldi"
     path = tmp_path / "empty"
     path.mkdir()
-    assert message(FormatError) == f"{path}: is a directory; expected a Kaldi n-best directory or a file"
+    assert (
+        message(FormatError)
+        == f"{path}: is a directory; expected a file, or a directory of kaldi, espnet, srilm"
+    )
     assert message(FormatError, "moses") == f"{path}: is a directory; expected a moses file"
 
 
@@ -97,7 +99,7 @@ def test_options_of_another_format_are_refused(tmp_path: Path, moses: Path, dire
         read_nbest(directory, keep_total=True)
     with pytest.raises(ConfigError, match="keep_total is for the format moses; expected moses; got jsonl"):
         read_nbest(jsonl, keep_total=True)
-    with pytest.raises(ConfigError, match="columns is for the format kaldi; expected kaldi; got a file"):
+    with pytest.raises(ConfigError, match="columns is for the format kaldi; expected kaldi; got moses"):
         read_nbest(moses, columns=["ac"])
     with pytest.raises(ConfigError, match="words_txt is for the format kaldi; expected kaldi; got moses"):
         read_nbest(moses, "moses", words_txt="words.txt")
@@ -136,8 +138,11 @@ def test_what_is_not_an_order(tmp_path: Path, moses: Path) -> None:
         f"{moses}: totals do not fit the lists; expected 3 finite numbers; got shape (3,), 1 not finite"
     )
     with pytest.raises(ConfigError) as unknown:
-        write_nbest(lists, tmp_path / "out", "srilm")
-    assert str(unknown.value) == "unknown format; expected one of moses, kaldi, jsonl; got 'srilm'"
+        write_nbest(lists, tmp_path / "out", "xml")
+    assert (
+        str(unknown.value)
+        == "unknown format; expected one of moses, kaldi, jsonl, mlm, espnet, srilm, fairseq, nemo; got 'xml'"
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, FormatError, NbestError, NonFiniteFeatureError
 from rescoring.formats.jsonl import (
@@ -15,9 +16,17 @@ from rescoring.formats.jsonl import (
     jsonl_one_best,
     parse_list,
     read_jsonl,
-    write_jsonl,
 )
+from rescoring.formats.table import FORMATS
 from rescoring.nbest import Feature, NbestLists
+
+
+def write_jsonl(
+    lists: NbestLists, path: Path, order: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+) -> None:
+    with FORMATS["jsonl"].open(path) as write:
+        write(lists, order, totals)
+
 
 GOOD = '{"id": "g", "hypotheses": [{"text": "a", "features": {"ac": -1.5, "tm": [1, 2]}}]}'
 
@@ -269,7 +278,7 @@ def test_the_best_stands_first() -> None:
         ' {"text": "x", "features": {}, "score": 1.0}]}',
         '{"id": "b", "hypotheses": [{"text": "z", "features": {}, "score": 3.0}]}',
     ]
-    assert list(jsonl_one_best(lists, np.array([1, 2]))) == [
+    assert list(jsonl_one_best(lists.ids, "f")(lists, np.array([1, 2]))) == [
         '{"id": "a", "text": "y"}',
         '{"id": "b", "text": "z"}',
     ]

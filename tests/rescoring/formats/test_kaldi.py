@@ -238,7 +238,11 @@ def test_an_utterance_in_two_archives(directory: Path) -> None:
 
 def test_one_best_is_kaldis_text_file(directory: Path) -> None:
     lists = read_kaldi(directory)
-    assert list(kaldi_one_best(lists, np.array([1, 2, 3]))) == ["a-b first word", "a-c", "z only"]
+    assert list(kaldi_one_best(lists.ids, "f")(lists, np.array([1, 2, 3]))) == [
+        "a-b first word",
+        "a-c",
+        "z only",
+    ]
 
 
 @pytest.mark.parametrize("part", ["dev", "test"])

@@ -1,14 +1,23 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, FormatError, InputError
 from rescoring.formats.kaldi import read_kaldi
-from rescoring.formats.kaldi_write import write_kaldi
+from rescoring.formats.table import FORMATS
 from rescoring.nbest import Feature, NbestLists
 
 from .conftest import binary, write
+
+
+def write_kaldi(
+    lists: NbestLists, path: Path, order: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+) -> None:
+    with FORMATS["kaldi"].open(path) as write:
+        write(lists, order, totals)
 
 
 def as_they_are(lists: NbestLists) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -185,13 +194,6 @@ def test_lists_from_elsewhere(tmp_path: Path) -> None:
             "a Kaldi table cannot hold this feature; expected one value, and a name that can be a file's; got"
             " 'x/y' with 1 values",
         ),
-        (
-            "s",
-            "a",
-            Feature("v", 2),
-            "a Kaldi table cannot hold this feature; expected one value, and a name that can be a file's; got"
-            " 'v' with 2 values",
-        ),
     ],
 )
 def test_what_kaldi_cannot_hold(
@@ -202,3 +204,34 @@ def test_what_kaldi_cannot_hold(
         write_kaldi(lists, tmp_path / "out", as_they_are(lists))
     assert str(caught.value).endswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_feature_of_several_values_is_several_tables(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists = NbestLists(("s",), np.array([0, 1]), ("a",), (Feature("v", 2),), np.array([[-1.5, -1 / 3]]))
+    write_kaldi(lists, tmp_path / "out", np.array([0]))
+    assert caplog.messages == [f"{tmp_path / 'out'}: feature v of 2 values becomes v_0 to _1"]
+    again = read_kaldi(tmp_path / "out")
+    assert (again.column_names, again.features.tolist()) == (("v_0", "v_1"), [[-1.5, -1 / 3]])
+
+
+def test_block_after_block_is_the_whole(tmp_path: Path, directory: Path) -> None:
+    whole = read_kaldi(directory)
+    for name, lists in (("own", whole), ("new", replace(whole, records=()))):
+        write_kaldi(lists, tmp_path / f"{name}-whole", np.arange(4), np.array([1.0, 2, 3, 4]))
+        with FORMATS["kaldi"].open(tmp_path / f"{name}-blocks") as write:
+            for rows in ([0, 1], [2]):
+                part = lists.select(rows)
+                count = len(part.texts)
+                write(part, np.arange(count), np.array([1.0, 2, 3] if count > 1 else [4.0]))
+        files = sorted(
+            path.relative_to(tmp_path / f"{name}-whole") for path in (tmp_path / f"{name}-whole").rglob("*")
+        )
+        assert files == sorted(
+            path.relative_to(tmp_path / f"{name}-blocks") for path in (tmp_path / f"{name}-blocks").rglob("*")
+        )
+        for file in files:
+            if (tmp_path / f"{name}-whole" / file).is_file():
+                one, other = (tmp_path / f"{name}-{kind}" / file for kind in ("whole", "blocks"))
+                assert one.read_bytes() == other.read_bytes(), file

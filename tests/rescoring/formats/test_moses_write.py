@@ -5,12 +5,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from nbest.errors import ConfigError, FormatError, LimitError
+from nbest.errors import FormatError, LimitError
 from nbest.files import open_bytes, read_lines
 from rescoring.formats.moses import read_moses
-from rescoring.formats.moses_write import moses_lines, moses_one_best, write_moses
+from rescoring.formats.moses_write import moses_lines, moses_one_best
+from rescoring.formats.notes import Notes
+from rescoring.formats.table import FORMATS
 from rescoring.nbest import Feature, NbestLists
+
+
+def write_moses(
+    lists: NbestLists, path: Path, order: NDArray[np.int64], totals: NDArray[np.float64] | None = None
+) -> None:
+    with FORMATS["moses"].open(path) as write:
+        write(lists, order, totals)
+
 
 VARIANTS = "align comp dropunk dup nolabel plain seg segalign sparse trace untun".split()
 
@@ -99,19 +110,24 @@ def test_lists_from_elsewhere() -> None:
     assert list(moses_lines(lists, as_they_are(lists), np.array([-4, 0.5]))) == expected
     totals = lists.with_feature("decoder_total", np.array([-4, 0.5]))
     assert list(moses_lines(totals, as_they_are(totals))) == expected
-    with pytest.raises(ConfigError) as caught:
-        list(moses_lines(lists, as_they_are(lists)))
-    assert str(caught.value) == (
-        "<memory>: a Moses list needs a total for each hypothesis; expected totals, or a feature"
-        " decoder_total;"
-        " got neither"
-    )
+    notes = Notes("out")
+    zeros = [line.rpartition(" ")[0] + " 0" for line in expected]
+    assert list(moses_lines(lists, as_they_are(lists), None, notes)) == zeros
+    assert notes.counts == {"{n} hypotheses have no total; theirs is written as 0": 2}
+    score = lists.with_feature("score", np.array([-4, 0.5]))
+    assert [line.split("|||")[3] for line in moses_lines(score, as_they_are(score))] == [" -4", " 0.5"]
 
 
 @pytest.mark.parametrize(
     ("list_id", "text", "name", "message"),
     [
-        ("utt-1", "a", "x", "a Moses list needs integer ids; expected digits; got 'utt-1'"),
+        (
+            "utt-1",
+            "a",
+            "x",
+            "a Moses list needs integer ids; expected digits (nbest convert --renumber counts the lists from"
+            " 0); got 'utt-1'",
+        ),
         (
             "1",
             "a ||| b",
@@ -131,7 +147,11 @@ def test_what_moses_cannot_hold(list_id: str, text: str, name: str, message: str
     lists = NbestLists((list_id,), np.array([0, 1]), (text,), (Feature(name),), np.array([[1.0]]))
     with pytest.raises(FormatError, match=r"^<memory>") as caught:
         list(moses_lines(lists, as_they_are(lists), np.array([1.0])))
-    assert str(caught.value).endswith(message)
+    assert (
+        str(caught.value)
+        .replace(" (nbest convert --renumber counts the lists from 0); got 'utt-1'", "")
+        .endswith(message)
+    )
 
 
 NAMES = st.text(alphabet="abLM_0.~", min_size=1, max_size=4).map(lambda name: f"x{name}")
@@ -174,15 +194,19 @@ def test_what_is_written_is_read_back(lists: NbestLists, data: st.DataObject) ->
     assert list(moses_lines(again, as_they_are(again))) == lines
 
 
+def one_best(lists: NbestLists, rows: list[int]) -> list[str]:
+    return list(moses_one_best(lists.ids, lists.source)(lists, np.array(rows)))
+
+
 def test_one_best_lines_stay_in_step_with_the_ids(caplog: pytest.LogCaptureFixture) -> None:
     lists = read("3 ||| a |0-0| ||| d= 1 ||| 1", "3 ||| b ||| d= 1 ||| 1", "6 ||| c ||| d= 1 ||| 1")
     with caplog.at_level(logging.WARNING):
-        assert list(moses_one_best(lists, np.array([0, 2]))) == ["a", "", "", "c"]
+        assert one_best(lists, [0, 2]) == ["a", "", "", "c"]
     assert caplog.messages == ["f: 2 ids are missing; their 1-best lines are empty"]
-    assert list(moses_one_best(lists.select([1, 0]), np.array([0, 2]))) == ["c", "b"]
+    assert one_best(lists.select([1, 0]), [0, 2]) == ["c", "b"]
     far = read("3 ||| a ||| d= 1 ||| 1", "3000000 ||| c ||| d= 1 ||| 1")
     with pytest.raises(LimitError, match=r"f: too many ids are missing .* at most 1000000; got 2999996"):
-        list(moses_one_best(far, np.array([0, 1])))
+        one_best(far, [0, 1])
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path: Path) -> None:
