@@ -68,8 +68,11 @@ class MatrixSpec(BaseModel, ABC):
     def build(self, out_features: int, in_features: int) -> "Matrix":
         """A freshly initialised matrix in training form; raises ConfigError where it is only made of one."""
 
-    def from_trained(self, weight: Tensor) -> "Matrix":
-        """The matrix nearest to a trained (out, in) one, in scoring form."""
+    def from_trained(self, weight: Tensor, row_weights: Tensor | None = None) -> "Matrix":
+        """The matrix nearest to a trained (out, in) one, in scoring form.
+
+        row_weights  (out,) positive: how much what a row loses counts, for the kinds that can weigh
+        """
         raise ConfigError("such a matrix is trained, not made from a trained one")
 
     @abstractmethod

@@ -24,21 +24,25 @@ from models.matrices.base import (
 from nbest.errors import ConfigError
 
 
-def principal_directions(weight: Tensor, rank: int) -> Tensor:
+def principal_directions(weight: Tensor, rank: int, row_weights: Tensor | None = None) -> Tensor:
     """(rank, in) orthonormal rows P, float64, for which W P^T P is nearest to W (out, in), by least squares.
+
+    row_weights  (out,): how much each row's squares count
 
     The first right singular vectors, from the (in, in) Gram matrix: its float64 holds the squares of 32-bit
     numbers whole, and it is small where W has a row a word.
     """
     wide = weight.detach().double()
+    if row_weights is not None:
+        wide = wide * row_weights.to(wide.device)[:, None].sqrt()
     _, vectors = torch.linalg.eigh(wide.t() @ wide)  # columns, ascending
     directions: Tensor = vectors[:, -rank:].flip(1).t().contiguous()
     return directions
 
 
-def factors(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """(out, r) and (r, in), float64: the truncated SVD, the singular values shared evenly between both."""
-    directions = principal_directions(weight, rank)
+def factors(weight: Tensor, rank: int, row_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(out, r) and (r, in), float64: the truncated SVD, the lengths of columns shared evenly between both."""
+    directions = principal_directions(weight, rank, row_weights)
     return balanced(weight.detach().double() @ directions.t(), directions)
 
 
@@ -77,10 +81,10 @@ class LowRankSpec(MatrixSpec):
             torch.empty(self.rank, in_features).uniform_(-width, width),
         )
 
-    def from_trained(self, weight: Tensor) -> "LowRankMatrix":
-        """The truncated SVD: nearest by least squares."""
+    def from_trained(self, weight: Tensor, row_weights: Tensor | None = None) -> "LowRankMatrix":
+        """The truncated SVD: nearest by least squares, weighted or not."""
         self._check_shape(*weight.shape)
-        left, right = factors(weight, self.rank)
+        left, right = factors(weight, self.rank, row_weights)
         return LowRankMatrix(left.float(), right.float())
 
     def read(self, tensors: Mapping[str, Tensor], out_features: int, in_features: int) -> "LowRankMatrix":

@@ -42,10 +42,13 @@ class PrunedSpec(MatrixSpec):
             "a pruned matrix is not trained from scratch: nbest compress --prune makes it from a trained one"
         )
 
-    def from_trained(self, weight: Tensor) -> "PackedPrunedMatrix":
-        """The numbers of greatest magnitude."""
+    def from_trained(self, weight: Tensor, row_weights: Tensor | None = None) -> "PackedPrunedMatrix":
+        """The numbers of greatest magnitude; those whose squares, weighted, are greatest."""
         weight = weight.detach()
-        return PrunedMatrix(weight, largest(weight, self.kept(weight.numel()))).packed()
+        loss = (
+            weight if row_weights is None else weight.double() * row_weights.to(weight.device)[:, None].sqrt()
+        )
+        return PrunedMatrix(weight, largest(loss, self.kept(weight.numel()))).packed()
 
     def read(
         self, tensors: Mapping[str, Tensor], out_features: int, in_features: int

@@ -29,7 +29,7 @@ class QuantizedSpec(MatrixSpec):
             "a quantized matrix is not trained: nbest compress --int8 makes it from a trained one"
         )
 
-    def from_trained(self, weight: Tensor) -> "QuantizedMatrix":
+    def from_trained(self, weight: Tensor, row_weights: Tensor | None = None) -> "QuantizedMatrix":
         """The interval of each number; no number moves by more than a 512th of the range."""
         wide = weight.detach().double()
         low, high = float(wide.min()), float(wide.max())

@@ -27,7 +27,10 @@ from models.matrices.base import (
     product_of_rows,
     take,
 )
+from models.matrices.clusters import clustered, means_of
 from nbest.errors import ConfigError, ModelFileError
+
+Numbers = NDArray[np.float64]
 
 
 class _SumOfPartials(torch.autograd.Function):
@@ -49,8 +52,11 @@ class SlimSpec(MatrixSpec):
 
     by_position  position k draws from its own M/K sub-vectors (the output layer); else from all M
     assignment   `balanced`: random, every sub-vector as often as any other; `hash`: by a hash of word and
-                 position, which needs no codes on disk (HashNet)
+                 position, which needs no codes on disk (HashNet); `clusters`: those of a trained matrix that
+                 k-means finds for each position, or for all (what the paper's Conclusion would try)
     """
+
+    made_from = ("dense", "binary", "frequency", "low_rank", "pruned", "quantized", "slim")
 
     refused = dict.fromkeys(
         ("gates", "linear", "projection"), "a slim matrix holds word vectors: only embedding and output may"
@@ -59,7 +65,7 @@ class SlimSpec(MatrixSpec):
     parts: Count
     sub_vectors: Count
     by_position: bool
-    assignment: Literal["balanced", "hash"] = "balanced"
+    assignment: Literal["balanced", "hash", "clusters"] = "balanced"
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
     scale: Positive = 0.05
 
@@ -91,7 +97,11 @@ class SlimSpec(MatrixSpec):
             )
 
     def assign(self, rows: int) -> NDArray[np.int32]:
-        """(rows, K) codes."""
+        """(rows, K) codes that need no trained matrix; raises ConfigError for clusters."""
+        if self.assignment == "clusters":
+            raise ConfigError(
+                "clusters are those of a trained matrix: nbest compress --slim or nbest train --init"
+            )
         arguments = (rows, self.parts, self.sub_vectors, self.seed)
         if self.assignment == "hash":
             return assignment.hashed(*arguments, by_position=self.by_position)
@@ -104,6 +114,31 @@ class SlimSpec(MatrixSpec):
         matrix = SlimMatrix(out_features, in_features, self, self.assign(out_features))
         nn.init.uniform_(matrix.weight, -self.scale, self.scale)
         return matrix
+
+    def from_trained(self, weight: Tensor, row_weights: Tensor | None = None) -> "SlimMatrix":
+        """Sub-vectors found by clustering; or, where words are assigned without looking, their means."""
+        self.check_shape(weight.shape[1])
+        wanted = weight.detach().cpu().double().numpy().reshape(len(weight), self.parts, -1)  # (V, K, H/K)
+        weights = np.ones(len(weight)) if row_weights is None else row_weights.double().cpu().numpy()
+        find = self._clusters if self.assignment == "clusters" else self._means
+        codes, numbers = find(wanted, weights)
+        return SlimMatrix(len(weight), weight.shape[1], self, codes, torch.from_numpy(numbers).float())
+
+    def _clusters(self, wanted: Numbers, weights: Numbers) -> tuple[NDArray[np.int32], Numbers]:
+        """((V, K) codes, (M, H/K) sub-vectors) of k-means over each position, or over all of them."""
+        random = np.random.default_rng(self.seed)
+        if not self.by_position:
+            points, each = wanted.reshape(-1, wanted.shape[2]), weights.repeat(self.parts)
+            codes, numbers = clustered(points, self.sub_vectors, random, each)
+            return codes.reshape(len(wanted), self.parts), numbers
+        found = [clustered(wanted[:, k], self.values, random, weights) for k in range(self.parts)]
+        codes = np.stack([codes for codes, _ in found], axis=1) + self._first_of_position()
+        return codes, np.concatenate([numbers for _, numbers in found])
+
+    def _means(self, wanted: Numbers, weights: Numbers) -> tuple[NDArray[np.int32], Numbers]:
+        codes = self.assign(len(wanted))
+        points, each = wanted.reshape(-1, wanted.shape[2]), weights.repeat(self.parts)
+        return codes, means_of(points, codes.reshape(-1), self.sub_vectors, each)
 
     def read(self, tensors: Mapping[str, Tensor], out_features: int, in_features: int) -> "SlimMatrix":
         """``weight``, and ``codes`` where they are not hashed."""

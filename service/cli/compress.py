@@ -11,6 +11,8 @@ from service.cli import options
 from service.cli.train import CardText
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.info import Part
     from models.language_model import LanguageModel
 
@@ -47,6 +49,24 @@ MOST_RANK = 1 << 31
     help="Layers that put out R numbers: one factor for recurrence, next layer and output.",
 )
 @click.option(
+    "--slim",
+    type=click.IntRange(1, MOST_RANK),
+    metavar="N",
+    help="Word vectors as strings of sub-vectors, each one of N that clustering finds for its position.",
+)
+@click.option(
+    "--parts",
+    type=click.IntRange(1, MOST_RANK),
+    metavar="K",
+    help="With --slim: sub-vectors a word; by default each has 8 numbers, or the nearest that divides.",
+)
+@click.option(
+    "--by-frequency/--all-alike",
+    default=None,
+    help="With --slim, --low-rank, --prune: what a word's numbers lose counts by how often the model expects "
+    "the word, or alike for all words.  [default: by frequency for --slim, alike for the others]",
+)
+@click.option(
     "--only",
     metavar="NAME,NAME",
     callback=lambda _context, _option, value: value.split(",") if value else None,
@@ -61,33 +81,50 @@ def compress(
     one_threshold: bool,
     low_rank: int | None,
     joint_low_rank: int | None,
+    slim: int | None,
+    parts: int | None,
+    by_frequency: bool | None,
     only: list[str] | None,
 ) -> None:
     """Make a smaller model of MODEL (a directory, or a shipped model's name).
 
-    Without --only, every dense matrix. What was done to which model goes into the card; measure the new model
-    with `nbest score`, or train a pruned one further with `nbest train --init`.
+    Without --only, every matrix that can be. What was done to which model goes into the card; measure the new
+    model with `nbest score`, or train a pruned, slim or low-rank one further with `nbest train --init`.
     """
     from models import catalog, checkpoint, compression
+    from models.expectation import expected_words
     from models.info import parts_of_model
 
-    method = _one_of(
-        {"--int8": int8, "--prune": prune, "--low-rank": low_rank, "--joint-low-rank": joint_low_rank}
-    )
+    given = {"--int8": int8, "--prune": prune, "--low-rank": low_rank, "--joint-low-rank": joint_low_rank}
+    method = _one_of({**given, "--slim": slim})
     if one_threshold and method != "--prune":
         raise ConfigError("--one-threshold goes with --prune", got=method)
+    if parts is not None and method != "--slim":
+        raise ConfigError("--parts goes with --slim", got=method)
+    if by_frequency is not None and (method in ("--int8", "--joint-low-rank") or one_threshold):
+        raise ConfigError(
+            "--by-frequency and --all-alike go with --prune, --low-rank and --slim",
+            got="--one-threshold" if one_threshold else method,
+        )
     source = checkpoint.load(catalog.resolve(model))
+    weigh = slim is not None if by_frequency is None else by_frequency
+    words = expected_words(source.model, source.vocabulary) if weigh else None
     if prune is not None:
-        new, done = _pruned(source.model, prune, only, one_threshold)
+        new, done = _pruned(source.model, prune, only, one_threshold, words)
     elif joint_low_rank is not None:
         new, done = _joint(source.model, joint_low_rank, only)
+    elif slim is not None:
+        new, done = _slim(source.model, slim, parts, only, words)
     else:
-        new, done = _by_kind(source.model, low_rank, only)
+        new, done = _by_kind(source.model, low_rank, only, words)
+    done["by_frequency"] = weigh
     before, after = parts_of_model(source.model), parts_of_model(new)
     done["stored_bytes"] = {"before": _stored(before), "after": _stored(after)}
     card = compression.derived_card(source, Path(out).name, {"method": method.removeprefix("--"), **done})
     checkpoint.save(out, new, source.vocabulary, card)
     click.echo("\n".join(_report(before, after)), err=True)
+    for note in compression.emptied(new):
+        click.echo(f"nbest: warning: {note}", err=True)
     click.echo(f"{out}: {_stored(before):,} bytes of numbers before, {_stored(after):,} after", err=True)
 
 
@@ -101,20 +138,37 @@ def _one_of(given: dict[str, object]) -> str:
     return chosen[0]
 
 
-def _pruned(model: "LanguageModel", share: float, only: Names, one_threshold: bool) -> "Made":
+def _pruned(
+    model: "LanguageModel", share: float, only: Names, one_threshold: bool, words: "Tensor | None"
+) -> "Made":
     from models.compression import compress, pruning_plan
 
     plan = pruning_plan(model, share, only, one_threshold=one_threshold)
-    return compress(model, plan), {"share": share, "one_threshold": one_threshold, "matrices": list(plan)}
+    return compress(model, plan, words), {
+        "share": share,
+        "one_threshold": one_threshold,
+        "matrices": list(plan),
+    }
 
 
-def _by_kind(model: "LanguageModel", rank: int | None, only: Names) -> "Made":
+def _slim(
+    model: "LanguageModel", choices: int, parts: int | None, only: Names, words: "Tensor | None"
+) -> "Made":
+    from models.compression import compress, slim_plan
+
+    plan = slim_plan(model.config, choices, parts, only)
+    return compress(model, plan, words), {
+        "matrices": {name: spec.model_dump() for name, spec in plan.items()}
+    }
+
+
+def _by_kind(model: "LanguageModel", rank: int | None, only: Names, words: "Tensor | None") -> "Made":
     from models.compression import compress, plan_for
     from models.matrices.low_rank import LowRankSpec
     from models.matrices.quantized import QuantizedSpec
 
     plan = plan_for(model.config, QuantizedSpec() if rank is None else LowRankSpec(rank=rank), only)
-    return compress(model, plan), {"matrices": list(plan)} | ({} if rank is None else {"rank": rank})
+    return compress(model, plan, words), {"matrices": list(plan)} | ({} if rank is None else {"rank": rank})
 
 
 def _joint(model: "LanguageModel", rank: int, only: Names) -> "Made":
@@ -144,9 +198,12 @@ def _report(before: "tuple[Part, ...]", after: "tuple[Part, ...]") -> list[str]:
         if was is None:
             lines.append(f"{part.name}: new, {part.kind} {_shape(part)}, {_stored((part,)):,} bytes")
         elif (was.kind, was.shape) != (part.kind, part.shape):
+            left = (
+                f" ({part.parameters / was.parameters:.1%} of its numbers)" if part.kind == "pruned" else ""
+            )
             lines.append(
                 f"{part.name}: {was.kind} {_shape(was)}, {_stored((was,)):,} bytes -> "
-                f"{part.kind} {_shape(part)}, {_stored((part,)):,} bytes"
+                f"{part.kind} {_shape(part)}, {_stored((part,)):,} bytes{left}"
             )
         else:
             lines.append(f"{part.name}: as it was, {part.kind} {_shape(part)}")

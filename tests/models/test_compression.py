@@ -10,13 +10,21 @@ from torch import Tensor
 
 from models import checkpoint
 from models.checkpoint import Checkpoint
-from models.compression import compress, derived_card, joint_low_rank, plan_for, pruning_plan
+from models.compression import (
+    compress,
+    derived_card,
+    emptied,
+    joint_low_rank,
+    plan_for,
+    pruning_plan,
+    slim_plan,
+)
 from models.language_model import LanguageModel
-from models.matrices.dense import DenseMatrix
+from models.matrices.dense import DenseMatrix, DenseSpec
 from models.matrices.low_rank import LowRankSpec
 from models.matrices.pruned import PrunedSpec
 from models.matrices.quantized import QuantizedSpec
-from models.matrices.slim import SlimSpec
+from models.matrices.slim import SlimMatrix, SlimSpec
 from models.scoring.reference import ReferenceScorer
 from models.scoring.scorer import LanguageModelScorer
 from models.vocabulary import Vocabulary
@@ -104,8 +112,8 @@ def test_names_that_do_not_fit(make_model: MakeModel, only: list[str], message: 
 
 def test_what_cannot_be_made(make_model: MakeModel) -> None:
     model = make_model("lstm")
-    with pytest.raises(ConfigError, match=r"output: cannot become slim; got dense"):
-        compress(model, {"output": SlimSpec(parts=4, sub_vectors=8, by_position=True)})
+    with pytest.raises(ConfigError, match=r"output: cannot become dense; got dense"):
+        compress(model, {"output": DenseSpec()})
     with pytest.raises(ConfigError, match="output: low rank: more than the matrix can have"):
         compress(model, {"output": LowRankSpec(rank=21)})
     twice = compress(model, {"output": QuantizedSpec()})
@@ -167,6 +175,16 @@ def test_one_threshold_may_empty_a_matrix(
     torch.testing.assert_close(got, _scores(made, vocabulary).double(), rtol=0, atol=1e-3)
 
 
+def test_rows_of_which_nothing_is_left_are_told(make_model: MakeModel) -> None:
+    model = make_model("lstm")
+    assert emptied(compress(model, pruning_plan(model, 0.1))) == []
+    with torch.no_grad():
+        model.output.weight[5:8].mul_(1e-3)  # type: ignore[index]
+    made = compress(model, pruning_plan(model, 0.5, ["output"]))
+    assert emptied(made) == ["output: 3 of its 77 rows are empty, 770 of 1,540 numbers are left"]
+    assert emptied(made.trainable()) == emptied(made)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan"), float("inf")])
 def test_shares_that_are_none(make_model: MakeModel, share: float) -> None:
     with pytest.raises(ConfigError, match="share to prune out of range; expected above 0, below 1"):
@@ -179,6 +197,108 @@ def test_a_pruned_model_is_pruned_further(make_model: MakeModel) -> None:
     less, once = compress(half, pruning_plan(half, 0.8)), compress(model, pruning_plan(model, 0.8))
     for (name, one), (_, other) in zip(less.slots(), once.slots(), strict=True):
         assert torch.equal(one.materialize(), other.materialize()), name
+
+
+# Clusters
+
+
+@pytest.mark.parametrize(
+    ("system", "options"),
+    [
+        ("lstm", {}),
+        ("lstm", {"tied": True}),
+        ("bllm", {}),
+        ("slim", {}),
+        ("slim", {"tied": True}),
+        ("projected", {"rank": 4}),
+        ("sparse", {"embedding_density": 0.6}),
+    ],
+)
+def test_word_vectors_of_any_kind_are_clustered(
+    make_model: MakeModel, vocabulary: Vocabulary, tmp_path: Path, system: str, options: dict[str, Any]
+) -> None:
+    """And come back from disk scoring as the slow reference says."""
+    model = make_model(system, **options)
+    made = compress(model, slim_plan(model.config, 9, 5))
+    slim = {name: matrix for name, matrix in made.slots() if isinstance(matrix, SlimMatrix)}
+    assert set(slim) == ({"embedding"} if made.config.tied else {"embedding", "output"})
+    assert all((one.parts, one.sub_vectors, one.by_position) == (5, 45, True) for one in slim.values())
+    checkpoint.save(tmp_path / "made", made, vocabulary, checkpoint.ModelCard(name="made"))
+    loaded = checkpoint.load(tmp_path / "made")
+    got = torch.from_numpy(LanguageModelScorer(loaded, "made").score(TEXTS).nat_log_probs)
+    torch.testing.assert_close(got, _scores(made, vocabulary).double(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SlimSpec(parts=4, sub_vectors=12, by_position=True, assignment="clusters"),
+        SlimSpec(parts=4, sub_vectors=30, by_position=False, assignment="clusters"),
+        SlimSpec(parts=4, sub_vectors=12, by_position=True),
+        LowRankSpec(rank=5),
+        PrunedSpec(share=0.7),
+    ],
+)
+def test_what_frequent_words_lose_counts_more(make_model: MakeModel, spec: Any) -> None:
+    """Only where rows are words; the least weighted squares are not the least plain ones."""
+    model = make_model("lstm")
+    weights = torch.logspace(0, -4, 77, dtype=torch.float64)
+    is_pool = isinstance(spec, SlimSpec) and not spec.by_position
+    plan = {"embedding": spec} if is_pool else {"embedding": spec, "output": spec}
+    alike, by_frequency = compress(model, plan), compress(model, plan, weights)
+    before, one, other = (_matrices(m) for m in (model, alike, by_frequency))
+    for name in plan:
+        lost, lost_by_frequency = ((before[name] - m[name]) ** 2 for m in (one, other))
+        assert float(weights @ lost_by_frequency.sum(1)) < 0.9 * float(weights @ lost.sum(1)), name
+        assert float(lost_by_frequency.sum()) > float(lost.sum()), name
+    gates = LowRankSpec(rank=5)
+    plain, weighed = (compress(model, {"gates": gates}, w) for w in (None, weights))
+    for name in ("layer0.recurrent", "layer0.input"):
+        assert torch.equal(_matrices(plain)[name], _matrices(weighed)[name])
+
+
+def test_pruning_by_frequency_weighs_squares() -> None:
+    weight = torch.tensor([[1.0, -2.0], [3.0, 0.5]])
+    made = PrunedSpec(share=0.5).from_trained(weight, torch.tensor([100.0, 1.0]))
+    assert made.materialize().tolist() == [[1.0, -2.0], [0.0, 0.0]]  # 100, 400 against 9, 0.25
+
+
+def test_low_rank_by_frequency_is_the_best_there_is(make_model: MakeModel) -> None:
+    """The weighted squares it misses are those of the tail of the weighted matrix's singular values."""
+    weight, weights = torch.randn(30, 12), torch.rand(30, dtype=torch.float64) + 0.01
+    missed = (weight - LowRankSpec(rank=4).from_trained(weight, weights).materialize()).double()
+    tail = torch.linalg.svdvals(weight.double() * weights[:, None].sqrt())[4:]
+    torch.testing.assert_close(weights @ (missed**2).sum(1), (tail**2).sum(), rtol=1e-5, atol=0)
+
+
+def test_as_many_sub_vectors_as_words_change_nothing(make_model: MakeModel, vocabulary: Vocabulary) -> None:
+    model = make_model("lstm", layers=2)
+    made = compress(model, slim_plan(model.config, 77))
+    assert {name: matrix.parts for name, matrix in made.slots() if isinstance(matrix, SlimMatrix)} == {
+        "embedding": 2,
+        "output": 2,  # of 10 numbers
+    }
+    assert torch.equal(_scores(made, vocabulary), _scores(model, vocabulary))
+
+
+def test_sub_vectors_have_eight_numbers_where_that_divides(make_model: MakeModel) -> None:
+    for width, parts in ((16, 2), (20, 2), (15, 3), (12, 3), (14, 7), (11, 11)):
+        plan = slim_plan(make_model("lstm", embedding_size=width).config, 3, only=["embedding"])
+        (spec,) = plan.values()
+        assert (spec.parts, spec.sub_vectors) == (parts, 3 * parts)  # type: ignore[attr-defined]
+
+
+def test_sub_vectors_that_do_not_fit(make_model: MakeModel) -> None:
+    config = make_model("lstm").config
+    for choices in (0, 78):
+        with pytest.raises(ConfigError, match=f"expected from 1 to 77, the words there are; got {choices}"):
+            slim_plan(config, choices)
+    with pytest.raises(ConfigError, match="embedding: slim: the number of parts does not divide the vector"):
+        compress(make_model("lstm"), slim_plan(config, 5, 3))
+    with pytest.raises(ConfigError, match="a slim matrix holds word vectors"):
+        compress(make_model("lstm"), slim_plan(config, 5, 4, ["gates"]))
+    with pytest.raises(ConfigError, match=r"layer0.recurrent: cannot become slim; .* got tensor_train"):
+        slim_plan(make_model("tensor-train", rank=2, cores=2).config, 5, 4, ["gates"])
 
 
 # Joint SVD

@@ -37,6 +37,8 @@ SPECS: dict[str, MatrixSpec] = {
     "binary of mean scale": BinarySpec(scale="mean"),
     "slim by position": SlimSpec(parts=5, sub_vectors=35, by_position=True),
     "slim pool": SlimSpec(parts=5, sub_vectors=35, by_position=False),
+    "slim clusters": SlimSpec(parts=5, sub_vectors=35, by_position=True, assignment="clusters"),
+    "slim pool of clusters": SlimSpec(parts=5, sub_vectors=35, by_position=False, assignment="clusters"),
     "hashed by position": SlimSpec(parts=H, sub_vectors=7 * H, by_position=True, assignment="hash"),
     "hashed pool": SlimSpec(parts=H, sub_vectors=7 * H, by_position=False, assignment="hash"),
     "low rank": LowRankSpec(rank=6),
@@ -53,7 +55,7 @@ SPECS: dict[str, MatrixSpec] = {
 def _trained(name: str) -> Matrix:
     """The form for training, as the kind can be had: fresh, or made of a trained matrix."""
     spec = SPECS[name]
-    if spec.kind == "pruned":
+    if spec.kind == "pruned" or getattr(spec, "assignment", None) == "clusters":
         return spec.from_trained(torch.randn(V, H)).trainable()
     return spec.build(V, H)
 

@@ -12,6 +12,7 @@ from models.checkpoint import Checkpoint, ModelCard
 from models.config import LanguageModelConfig
 from models.language_model import LanguageModel
 from models.matrices.binary import BinaryMatrix
+from models.matrices.slim import SlimMatrix
 from models.training.initialization import start_from
 from models.vocabulary import Vocabulary
 from nbest.errors import ConfigError
@@ -79,10 +80,30 @@ def test_other_kinds_are_made_from_trained_ones_or_fresh(saved: Save) -> None:
     )
     model, notes = start_from(source, _config("slim"))
     assert notes == [
-        "embedding: fresh, dense there and slim here",
-        "output: fresh, dense there and slim here",
+        "embedding: made from what is, dense there and slim here",
+        "output: made from what is, dense there and slim here",
     ]
+    model, notes = start_from(source, _config("tensor-train", rank=2, cores=2))
+    assert notes == [
+        f"layer0.{name}: fresh, dense there and tensor_train here" for name in ("recurrent", "input")
+    ]
+    _same(model, source.model, {"embedding", "output"})
+
+
+@pytest.mark.parametrize("assignment", ["clusters", "balanced"])
+def test_a_slim_model_starts_from_a_dense_one_and_keeps_its_codes(
+    saved: Save, tmp_path: Path, vocabulary: Vocabulary, assignment: str
+) -> None:
+    source = saved("lstm")
+    model, _ = start_from(source, _config("slim", parts=5, ratio=0.2, assignment=assignment))
     _same(model, source.model, {"layer0.recurrent", "layer0.input"})
+    codes = {name: matrix.codes.tolist() for name, matrix in model.slots() if isinstance(matrix, SlimMatrix)}
+    assert set(codes) == {"embedding", "output"}
+    checkpoint.save(tmp_path / "slim", model, vocabulary, ModelCard(name="slim"))
+    again, notes = start_from(checkpoint.load(tmp_path / "slim"), model.config)
+    assert notes == []
+    own = dict(again.slots())
+    assert all(own[name].codes.tolist() == wanted for name, wanted in codes.items())
 
 
 def test_more_layers(saved: Save) -> None:

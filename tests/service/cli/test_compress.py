@@ -36,7 +36,10 @@ def _config(path: Path) -> dict[str, Any]:
         (["--prune", 0.75], "prune", {"pruned"}),
         (["--prune", 0.75, "--one-threshold"], "prune", {"pruned"}),
         (["--low-rank", 4], "low-rank", {"low_rank"}),
+        (["--low-rank", 4, "--by-frequency"], "low-rank", {"low_rank"}),
         (["--joint-low-rank", 4], "joint-low-rank", {"dense"}),
+        (["--slim", 3], "slim", {"dense", "slim"}),
+        (["--slim", 4, "--parts", 4, "--only", "output"], "slim", {"dense", "slim"}),
     ],
 )
 def test_a_smaller_model_that_scores(
@@ -52,6 +55,7 @@ def test_a_smaller_model_that_scores(
     assert entry["method"] == method
     assert (entry["source"], entry["source_digest"]) == ("dense", source.digest)
     assert entry["source_perplexity"] == {"valid": 21.5}
+    assert entry["by_frequency"] is (method == "slim" or "--by-frequency" in options)
     assert (made.card.name, made.card.licence, made.card.perplexity) == ("smaller", "CC0-1.0", {})
     before, after = entry["stored_bytes"]["before"], entry["stored_bytes"]["after"]
     assert after < before
@@ -83,6 +87,17 @@ def test_the_report_names_every_matrix(run: Any, dense: Path, tmp_path: Path) ->
     assert "output: dense 9 x 16, 576 bytes -> dense 9 x 3, 108 bytes" in joint
 
 
+def test_pruning_says_what_is_left_of_each_matrix(run: Any, dense: Path, tmp_path: Path) -> None:
+    result = run("compress", dense, "--out", tmp_path / "p", "--prune", 0.97, "--only", "output")
+    lines = result.stderr.strip().split("\n")
+    assert lines[3] == ("output: dense 9 x 16, 576 bytes -> pruned 9 x 16, 20 bytes (2.8% of its numbers)"), (
+        lines
+    )
+    assert lines[5].startswith("nbest: warning: output: ")
+    assert lines[5].endswith(" of its 9 rows are empty, 4 of 144 numbers are left")
+    assert len(lines) == 7
+
+
 def test_one_after_the_other(run: Any, dense: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert run("compress", dense, "--out", first, "--joint-low-rank", 4).exit_code == 0
@@ -97,10 +112,15 @@ def test_one_after_the_other(run: Any, dense: Path, tmp_path: Path) -> None:
     [
         (
             [],
-            "how to compress; expected one of --int8, --prune, --low-rank, --joint-low-rank; got none",
+            "one of --int8, --prune, --low-rank, --joint-low-rank, --slim; got none",
         ),
-        (["--int8", "--low-rank", 4], "--joint-low-rank; got --int8, --low-rank"),
+        (["--int8", "--low-rank", 4], "--slim; got --int8, --low-rank"),
         (["--int8", "--one-threshold"], "--one-threshold goes with --prune; got --int8"),
+        (["--int8", "--parts", 4], "--parts goes with --slim; got --int8"),
+        (["--slim", 10], "out of range; expected from 1 to 9, the words there are; got 10"),
+        (["--slim", 3, "--parts", 5], "does not divide the vector size; expected a divisor of 16; got 5"),
+        (["--int8", "--by-frequency"], "go with --prune, --low-rank and --slim; got --int8"),
+        (["--prune", 0.5, "--one-threshold", "--all-alike"], "and --slim; got --one-threshold"),
         (["--prune", 1], "share to prune out of range; expected above 0, below 1; got 1.0"),
         (["--prune", 0], "share to prune out of range; expected above 0, below 1; got 0.0"),
         (["--prune", "nan"], "share to prune out of range; expected above 0, below 1; got nan"),
