@@ -10,24 +10,17 @@ median of the rounds' own ratios. The machine has to be idle: above the load lim
 
 import argparse
 import json
-import multiprocessing
-import os
-import platform
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import harness
 import numpy as np
 
 from nbest.files import write_whole
-from nbest.signature import signature
 
 PLAIN = "plain torch"
 Steps = Callable[[int], int]  # so many optimiser steps -> tokens
@@ -54,19 +47,10 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=64)
     parser.add_argument("--steps", type=int, default=35, help="tokens of each column in a batch")
     parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, default=4, help="optimiser steps a round")
-    parser.add_argument("--load-limit", type=float, default=0.3, help="running processes, a minute's mean")
-    parser.add_argument("--force", action="store_true", help="run whatever the load")
-    parser.add_argument("--out", type=Path, required=True)
+    harness.add_options(parser, rounds=15)
     arguments = parser.parse_args()
-    load = os.getloadavg()[0]
-    print(f"{machine()}; load {load:.2f}")
-    if load > arguments.load_limit and not arguments.force:
-        sys.exit(
-            f"load {load:.2f} is above {arguments.load_limit}: wait until the machine is idle, or --force"
-        )
+    made = harness.begin(arguments)
     setting = Setting(
         arguments.vocabulary_size,
         arguments.hidden_size,
@@ -77,13 +61,7 @@ def main() -> None:
     )
     measured = measure(setting, [PLAIN, *arguments.systems], arguments.rounds, arguments.batches)
     document = {
-        "made": {
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": machine(),
-            "load_before": round(load, 2),
-            "forced": arguments.force and load > arguments.load_limit,
-            "signature": signature({"torch": torch_version(), "threads": setting.threads}),
-        },
+        "made": made,
         "setting": asdict(setting) | {"rounds": arguments.rounds, "batches": arguments.batches},
         "contenders": summary(measured),
     }
@@ -99,59 +77,23 @@ def summary(measured: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "words_per_second": round(statistics.median(values), 1),
-            "ratio_to_plain": round(statistics.median(map(ratio, values, measured[PLAIN])), 3),
+            "ratio_to_plain": round(harness.median_ratio(values, measured[PLAIN]), 3),
             "rounds": [round(value, 1) for value in values],
         }
         for name, values in measured.items()
     }
 
 
-def ratio(mine: float, theirs: float) -> float:
-    """How many times as fast."""
-    return mine / theirs
-
-
 def measure(setting: Setting, names: list[str], rounds: int, batches: int) -> dict[str, list[float]]:
     """Words a second of every contender in every round."""
-    context = multiprocessing.get_context("spawn")
-    found: dict[str, list[float]] = {name: [] for name in names}
-    workers = {}
-    for name in names:
-        mine, theirs = context.Pipe()
-        process = context.Process(target=contend, args=(theirs, setting, name), daemon=True)
-        process.start()
-        theirs.close()
-        workers[name] = (process, mine)
-    for _, mine in workers.values():
-        mine.recv()  # ready
-    for number in range(rounds + 1):
-        for name, (_, mine) in workers.items():
-            mine.send(batches)
-            seconds, tokens = mine.recv()
-            if number:  # the first is for warming up
-                found[name].append(tokens / seconds)
-    for process, mine in workers.values():
-        mine.close()
-        process.join()
-    return found
-
-
-def contend(orders: Connection, setting: Setting, name: str) -> None:
-    """One contender's process: so many batches when told, until there is nobody to tell."""
-    import torch
-
-    torch.set_num_threads(setting.threads)
-    with TemporaryDirectory() as folder:
-        run = plain_loop(setting) if name == PLAIN else our_trainer(setting, name, Path(folder))
-        orders.send("ready")
-        while True:
-            try:
-                count = orders.recv()
-            except EOFError:
-                return
-            begun = time.perf_counter()
-            tokens = run(count)
-            orders.send((time.perf_counter() - begun, tokens))
+    contenders = {
+        name: harness.Contender(plain_loop, (setting,))
+        if name == PLAIN
+        else harness.Contender(our_trainer, (setting, name))
+        for name in names
+    }
+    found = harness.side_by_side(contenders, batches, rounds=rounds, threads=setting.threads)
+    return {name: [round_.result / round_.seconds for round_ in rounds] for name, rounds in found.items()}
 
 
 def plain_loop(setting: Setting) -> Steps:
@@ -200,12 +142,14 @@ def plain_loop(setting: Setting) -> Steps:
     return run
 
 
-def our_trainer(setting: Setting, system: str, folder: Path) -> Steps:
+def our_trainer(setting: Setting, system: str) -> Steps:
     """The trainer as `nbest train` runs it, step by step."""
     from models.training.ingredients import Texts
     from models.training.recipe import make_recipe
     from models.training.trainer import Trainer
 
+    held = TemporaryDirectory()
+    folder = Path(held.name)
     text = folder / "text.txt"
     names = np.char.add("w", words(setting).astype(str))
     text.write_text("\n".join(" ".join(line) for line in np.array_split(names, len(names) // 20)) + "\n")
@@ -225,7 +169,7 @@ def our_trainer(setting: Setting, system: str, folder: Path) -> Steps:
     trainer = Trainer(recipe, Texts(text, text), folder / "model")
     batches = trainer.batches()
 
-    def run(count: int) -> int:
+    def run(count: int, _held: TemporaryDirectory[str] = held) -> int:
         nonlocal batches
         tokens = 0
         while count:
@@ -249,23 +193,6 @@ def words(setting: Setting) -> np.ndarray:
     drawn = random.choice(v, size=length - v, p=weights / weights.sum())
     ids = random.permutation(np.concatenate([np.arange(v), drawn]))
     return ids[: len(ids) // setting.columns * setting.columns]
-
-
-def machine() -> str:
-    """What it ran on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.partition(":")[2] for line in info.read_text().split("\n") if "model name" in line]
-        cpu = names[0].strip() if names else cpu
-    return f"{cpu}, {os.cpu_count()} processors"
-
-
-def torch_version() -> str:
-    """torch's, without importing it."""
-    from importlib.metadata import version
-
-    return version("torch")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def _run(repository: Path, *arguments: object) -> subprocess.CompletedProcess[st
 
 @pytest.fixture
 def benchmark(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(repository / "benchmarks")
     spec = importlib.util.spec_from_file_location("training", repository / "benchmarks" / "training.py")
     assert spec is not None
     assert spec.loader is not None
