@@ -11,6 +11,7 @@ from nbest.files import MAX_LINE_BYTES
 
 _CHUNK = 1 << 16  # characters
 _SPACE = re.compile(r"[ \t\r\n]*")
+_REST_OF_NUMBER = re.compile(r"[0-9.eE+-]*")
 
 
 def members(stream: IO[str], source: str) -> Iterator[tuple[str, Any]]:
@@ -93,7 +94,7 @@ class _Reader:
                 raise self.wrong("a value as documented", "one nested too deeply") from None
             except ValueError as error:
                 raise self.wrong("one JSON object", str(error)) from None
-            if end == len(self.text) and self.grow():  # a number may go on
+            if _REST_OF_NUMBER.fullmatch(self.text, end) and self.grow():  # a number may go on
                 continue
             if "\\u" in self.text[self.at : end]:
                 _check_unicode(value, self)

@@ -11,8 +11,10 @@ import math
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from nbest.errors import FormatError, shorten
-from rescoring.formats.numbers import finite, is_number
+from rescoring.formats.numbers import finite, finite_array, is_number
 from rescoring.text import words
 
 HEADERS = {"NBestList1.0": 1, "NBestList2.0": 2}
@@ -84,23 +86,34 @@ def _timed(parts: list[str], where: str) -> tuple[list[str], float, float]:
 
     A token within the time of the word before it is a phone of that word.
     """
-    found: list[str] = []
-    acoustic = language = 0.0
+    if any(set(parts[k::_WORD_FIELDS]) != {label} for k, label in _LABELS if parts):
+        raise FormatError(
+            "not a word with its times and scores",
+            where=where,
+            expected="'word ( st: time et: time g: bytelog a: bytelog )'",
+            got=shorten(" ".join(_first_wrong(parts))),
+        )
+    numbers = [parts[k::_WORD_FIELDS] for k in (3, 5, 7, 9)]
+    flat = [token for column in numbers for token in column]
+    values = finite_array(flat)
+    if values is None:
+        values = np.array([finite(token, "a time or score of a word", where) for token in flat])
+    starts, stops, language, acoustic = values.reshape(4, -1)
     end = -1.0
-    for at in range(0, len(parts), _WORD_FIELDS):
-        fields = parts[at : at + _WORD_FIELDS]
-        if any(fields[k] != label for k, label in _LABELS):
-            raise FormatError(
-                "not a word with its times and scores",
-                where=where,
-                expected="'word ( st: time et: time g: bytelog a: bytelog )'",
-                got=shorten(" ".join(fields)),
-            )
-        start, stop, g, a = (finite(fields[k], f"{fields[k - 1]} of a word", where) for k in (3, 5, 7, 9))
-        if start > end and not _STATE.fullmatch(fields[0]):
-            found.append(fields[0])
-            acoustic, language, end = acoustic + a, language + g, stop
-    return found, acoustic, language
+    chosen: list[int] = []
+    for k, (word, start, stop) in enumerate(
+        zip(parts[::_WORD_FIELDS], starts.tolist(), stops.tolist(), strict=True)
+    ):
+        if start > end and not _STATE.fullmatch(word):
+            chosen.append(k)
+            end = stop
+    found = [parts[_WORD_FIELDS * k] for k in chosen]
+    return found, float(acoustic[chosen].sum()), float(language[chosen].sum())
+
+
+def _first_wrong(parts: list[str]) -> list[str]:
+    words_of = (parts[at : at + _WORD_FIELDS] for at in range(0, len(parts), _WORD_FIELDS))
+    return next(fields for fields in words_of if any(fields[k] != label for k, label in _LABELS))
 
 
 def _text(found: list[str]) -> str:

@@ -147,11 +147,7 @@ def test_what_moses_cannot_hold(list_id: str, text: str, name: str, message: str
     lists = NbestLists((list_id,), np.array([0, 1]), (text,), (Feature(name),), np.array([[1.0]]))
     with pytest.raises(FormatError, match=r"^<memory>") as caught:
         list(moses_lines(lists, as_they_are(lists), np.array([1.0])))
-    assert (
-        str(caught.value)
-        .replace(" (nbest convert --renumber counts the lists from 0); got 'utt-1'", "")
-        .endswith(message)
-    )
+    assert str(caught.value).endswith(message)
 
 
 NAMES = st.text(alphabet="abLM_0.~", min_size=1, max_size=4).map(lambda name: f"x{name}")
