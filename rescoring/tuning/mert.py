@@ -1,12 +1,13 @@
 """Minimum error rate training: the weights whose 1-bests score best, by exact line searches (Och 2003).
 
-A descent goes along the coordinates, some random directions and its own last displacement, until a round
-gains next to nothing. The first descent starts from the given weights; the others start from random points
-or, more often, from the best point so far, shaken.
+The 1-bests' score is a staircase full of small local optima, so a descent starts where the expected score,
+which is smooth, is best (`risk`). From there it goes along the coordinates, random directions and its own
+last displacement, until a round gains next to nothing. The first descent sets out from the given weights, the
+others from random ones; none knows of another, so they may run in any order and in several processes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,16 +17,19 @@ from nbest.errors import ConfigError, FormatError, WeightsError
 from rescoring.loglinear import one_best, totals
 from rescoring.metrics.base import Metric
 from rescoring.nbest import NbestLists
+from rescoring.tuning.parallel import in_order
+from rescoring.tuning.risk import ascend
 from rescoring.tuning.space import Place, Space
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Start = Literal["given", "random", "shaken"]
+Start = Literal["given", "random"]
 
 RESTARTS = 20
-RANDOM_DIRECTIONS = 16  # a round
-RANDOM_STARTS = 0.15  # of the later descents; the others start near the best point so far
-SHAKE = (0.1, 0.6)  # length of the shaking vector, the point's own length being 1; drawn log-uniformly
+RANDOM_DIRECTIONS = 16  # a round; every other one moves a few columns only
+FEW = (2, 4)  # columns that such a direction moves
+PENALTY = 0.003  # of the first descent's expected score, per squared weight of a standardised column
+PENALTIES = (0.001, 0.1)  # of the later descents'; drawn log-uniformly
 LEAST_GAIN = 1e-3  # points of the metric: a round that gains less is the last
 
 
@@ -46,7 +50,7 @@ class Tuned:
     score          of the 1-bests under `vector`, on the tuning lists
     initial_score  of the 1-bests under the initial weights
     descents       one for each restart, in order
-    constant       columns that are the same throughout every list: their weight is 0
+    constant       columns that are the same throughout every list: 0, unless the initial weights were best
     """
 
     vector: Floats
@@ -71,50 +75,61 @@ def tune(
     seed: int = 1,
     random_directions: int = RANDOM_DIRECTIONS,
     ranges: Floats | None = None,
+    jobs: int = 1,
     progress: Callable[[int, Tuned], None] | None = None,
 ) -> Tuned:
     """Weights (F,) for `lists` whose 1-bests score best by `counts` (N, K) of `metric`.
 
-    `initial` (F,) is where the first of `restarts` descents starts, ones unless given. `ranges` (F, 2) holds
-    the lowest and highest weight of each column, infinite where there is none; one that is neither infinite
-    nor 0 fixes the scale, else weights are scaled to an absolute sum of 1. `progress` is told after each
-    descent how many are done and what is best so far. The same arguments give the same weights.
+    `initial` (F,) is where the first of `restarts` descents sets out, ones unless given. `ranges` (F, 2)
+    holds the lowest and highest weight of each column, infinite where there is none; one that is neither
+    infinite nor 0 fixes the scale, else weights are scaled to an absolute sum of 1. `jobs` processes share
+    the descents. `progress` is told after each descent how many are done and what is best so far. The same
+    arguments give the same weights, whatever the `jobs`, and they never score less than the initial ones.
 
     Raises FormatError for an empty list, WeightsError for weights or ranges that do not fit.
     """
-    first = _initial(lists, initial)
-    if counts.shape != (len(lists.texts), len(metric.count_names)):
-        raise FormatError(
-            "counts do not fit the lists",
-            where=lists.source,
-            expected=f"shape {(len(lists.texts), len(metric.count_names))}",
-            got=f"{counts.shape}",
-        )
+    first = checked_initial(lists, initial)
+    check_counts(lists, counts, metric)
     if restarts < 1 or random_directions < 0:
         raise ConfigError("no descent to make", expected="restarts of at least 1, directions of at least 0")
-    if not len(lists):
-        raise FormatError("no lists to tune on", where=lists.source)
-    initial_score = _score(lists, counts, metric, first)
-    random = np.random.default_rng(seed)
-    space = Space.of(lists, counts, metric, _ranges(lists, first, ranges))
-    best: Place | None = None
-    descents: list[Descent] = []
-    while True:
-        start, point = _start(space, best, first, random)
-        place, line_searches = _descend(space, point, random, random_directions)
-        descents.append(Descent(start, place.score, line_searches))
-        if best is None or space.better(place.score, best.score):
-            best = place
-        done = len(descents) == restarts
-        if done or progress is not None:
-            vector = space.weights(best.point)
-            score = _score(lists, counts, metric, vector)
-            constant = tuple(np.array(lists.column_names)[~space.varies].tolist())
-            tuned = Tuned(vector, score, initial_score, tuple(descents), constant)
-            if progress is not None:
-                progress(len(descents), tuned)
-            if done:
-                return tuned
+    bounds = checked_ranges(lists, first, ranges)
+    best = start = Tuned(first, *2 * (score_of(lists, counts, metric, first),), (), ())
+    space = Space.of(lists, counts, metric, bounds)
+    best = start = replace(start, vector=space.scaled(first), constant=space.constant(lists))
+    task = _Descents(space, first * space.spreads, seed, random_directions)
+    highest: float | None = None
+    for descent, point in in_order(task, range(restarts), jobs):
+        best = replace(best, descents=(*best.descents, descent))
+        if highest is None or space.better(descent.score, highest):
+            highest, vector = descent.score, space.weights(point)
+            score = score_of(lists, counts, metric, vector)
+            if not space.better(start.score, score):
+                best = replace(best, vector=vector, score=score)
+        if progress is not None:
+            progress(len(best.descents), best)
+    return best
+
+
+@dataclass(frozen=True)
+class _Descents:
+    """Descent k of a space, for any k: each has random numbers of its own."""
+
+    space: Space
+    first: Floats
+    seed: int
+    random_directions: int
+
+    def __call__(self, number: int) -> tuple[Descent, Floats]:
+        """What descent `number` did, and the point (F,) it reached."""
+        random = np.random.default_rng([self.seed, number])
+        start, penalty = self.first, PENALTY
+        if number:
+            start = _random_point(self.space, random)
+            penalty = float(np.exp(random.uniform(*np.log(PENALTIES))))
+        smooth = ascend(self.space, start, penalty).point
+        place, line_searches = _descend(self.space, smooth, random, self.random_directions)
+        kind: Start = "random" if number else "given"
+        return Descent(kind, place.score, line_searches), place.point
 
 
 def _descend(
@@ -126,8 +141,8 @@ def _descend(
     line_searches = 0
     while axes:
         before = here
-        free = random.normal(size=(random_directions, len(start))) * space.varies
-        directions = [*axes, *((one / np.linalg.norm(one), None) for one in free)]
+        free = [(_direction(space, random, few=bool(k % 2)), None) for k in range(random_directions)]
+        directions = [*axes, *free]
         for k in random.permutation(len(directions)):
             here = space.move(here, *directions[k])
         line_searches += len(directions)
@@ -139,26 +154,43 @@ def _descend(
     return here, line_searches
 
 
-def _start(
-    space: Space, best: Place | None, first: Floats, random: np.random.Generator
-) -> tuple[Start, Floats]:
-    """Where the next descent starts."""
-    if best is None:
-        return "given", first * space.spreads
+def _direction(space: Space, random: np.random.Generator, *, few: bool) -> Floats:
+    """(F,) a random unit vector, of all columns that vary or of a few."""
+    direction = random.normal(size=len(space.varies)) * space.varies
+    varying = np.flatnonzero(space.varies)
+    if few and len(varying) > FEW[0]:
+        moved = random.permutation(varying)[:size]
+        direction *= np.isin(np.arange(len(direction)), moved)
+    return direction / np.linalg.norm(direction)
+
+
+def _random_point(space: Space, random: np.random.Generator) -> Floats:
+    """(F,) any direction within the bounds; between two finite bounds anywhere."""
     low, high = space.bounds.T
-    if random.random() < RANDOM_STARTS:
-        point = random.uniform(-1.0, 1.0, size=len(first))
-        both = np.isfinite(low) & np.isfinite(high)
-        with np.errstate(invalid="ignore"):
-            point = np.where(both, low + (point + 1.0) / 2.0 * (high - low), point)
-        point = np.where(point < low, low + np.abs(point), point)
-        return "random", np.where(point > high, high - np.abs(point), point)
-    strength = np.exp(random.uniform(*np.log(SHAKE)))
-    noise = random.normal(size=len(first)) / np.sqrt(len(first))
-    return "shaken", best.point + strength * max(float(np.linalg.norm(best.point)), 1e-9) * noise
+    point = random.normal(size=len(low))
+    share = random.uniform(size=len(low))
+    both = np.isfinite(low) & np.isfinite(high)
+    with np.errstate(invalid="ignore"):
+        point = np.where(both, low + share * (high - low), point)
+    point = np.where(point < low, low + np.abs(point), point)
+    return np.where(point > high, high - np.abs(point), point)
 
 
-def _initial(lists: NbestLists, initial: Floats | None) -> Floats:
+def check_counts(lists: NbestLists, counts: Ints, metric: Metric) -> None:
+    """Raises FormatError unless there are counts (N, K) for the lists, and lists at all."""
+    if counts.shape != (len(lists.texts), len(metric.count_names)):
+        raise FormatError(
+            "counts do not fit the lists",
+            where=lists.source,
+            expected=f"shape {(len(lists.texts), len(metric.count_names))}",
+            got=f"{counts.shape}",
+        )
+    if not len(lists):
+        raise FormatError("no lists to tune on", where=lists.source)
+
+
+def checked_initial(lists: NbestLists, initial: Floats | None) -> Floats:
+    """(F,) the initial weights, ones unless given; raises WeightsError where they do not fit."""
     width = lists.features.shape[1]
     first = np.ones(width) if initial is None else np.asarray(initial, dtype=np.float64)
     if first.shape != (width,) or not np.isfinite(first).all():
@@ -171,7 +203,8 @@ def _initial(lists: NbestLists, initial: Floats | None) -> Floats:
     return first
 
 
-def _ranges(lists: NbestLists, first: Floats, ranges: Floats | None) -> Floats:
+def checked_ranges(lists: NbestLists, first: Floats, ranges: Floats | None) -> Floats:
+    """(F, 2) the bounds, infinite unless given; raises WeightsError where they do not fit."""
     if ranges is None:
         return np.tile([-np.inf, np.inf], (len(first), 1))
     ranges = np.asarray(ranges, dtype=np.float64)
@@ -193,6 +226,6 @@ def _ranges(lists: NbestLists, first: Floats, ranges: Floats | None) -> Floats:
     return ranges
 
 
-def _score(lists: NbestLists, counts: Ints, metric: Metric, vector: Floats) -> float:
+def score_of(lists: NbestLists, counts: Ints, metric: Metric, vector: Floats) -> float:
     """The metric of the 1-bests under `vector`, as whoever applies the weights will get them."""
     return float(metric.score(counts[one_best(lists, totals(lists, vector))].sum(axis=0)))

@@ -39,6 +39,7 @@ class Space:
     axes     F slopes along the coordinates; None where constant
     bounds   (F, 2) of a point
     scales   whether points may be scaled: no finite bound but 0
+    weighed  (K, N) the counts as floating point, for expectations
     """
 
     columns: Floats
@@ -49,6 +50,7 @@ class Space:
     scales: bool
     offsets: Ints
     counts: Ints
+    weighed: Floats
     metric: Metric
 
     @classmethod
@@ -78,11 +80,17 @@ class Space:
             Slopes.of(column, lists.offsets) if differs else None
             for column, differs in zip(columns, varies.tolist(), strict=True)
         )
-        return cls(columns, spreads, varies, axes, bounds, scales, lists.offsets, counts, metric)
+        weighed = np.array(counts.T, dtype=np.float64, order="C")
+        return cls(columns, spreads, varies, axes, bounds, scales, lists.offsets, counts, weighed, metric)
 
     def better(self, score: float, than: float) -> bool:
         """Whether a score of the metric is better than another."""
         return score > than if self.metric.larger_is_better else score < than
+
+    def combined(self, point: Floats) -> Floats:
+        """(N,) weighted sums of the columns; not by BLAS, whose last bits depend on the number of threads."""
+        sums: Floats = np.einsum("f,fn->n", point, self.columns)
+        return sums
 
     def place(self, point: Floats) -> Place:
         """The point, brought within the bounds and to length 1 where the scale is free, and its score."""
@@ -90,7 +98,7 @@ class Space:
         length = float(np.linalg.norm(point))
         if self.scales and length > 0.0:
             point = point / length
-        heights = Heights.of(point @ self.columns, self.offsets)
+        heights = Heights.of(self.combined(point), self.offsets)
         score = float(self.metric.score(self.counts[heights.summits].sum(axis=0)))
         return Place(point, heights, score)
 
@@ -100,7 +108,7 @@ class Space:
         `slopes` are those of the direction, where they are known already.
         """
         if slopes is None:
-            slopes = Slopes.of(direction @ self.columns, self.offsets)
+            slopes = Slopes.of(self.combined(direction), self.offsets)
         line = stretches(here.heights, slopes, self.offsets, self.counts)
         step = best_step(line, self.metric, *self.reach(here.point, direction))
         if step is None or not self.better(step.score, here.score):
@@ -114,8 +122,15 @@ class Space:
         ends = (self.bounds[moves] - point[moves, None]) / direction[moves, None]  # (M, 2)
         return min(0.0, float(ends.min(axis=1).max())), max(0.0, float(ends.max(axis=1).min()))
 
+    def constant(self, lists: NbestLists) -> tuple[str, ...]:
+        """The columns that are the same throughout every list."""
+        return tuple(name for name, one in zip(lists.column_names, self.varies, strict=True) if not one)
+
     def weights(self, point: Floats) -> Floats:
         """(F,) weights of the features as they stand in the lists."""
-        vector = point / self.spreads
+        return self.scaled(np.where(self.varies, point / self.spreads, 0.0))
+
+    def scaled(self, vector: Floats) -> Floats:
+        """(F,) the weights, their absolute values summing to 1 where the scale is free."""
         total = float(np.abs(vector).sum())
         return vector / total if self.scales and total > 0.0 else vector

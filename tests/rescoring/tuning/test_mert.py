@@ -161,11 +161,11 @@ def test_lists_that_cannot_be_tuned_on(make_lists: Make, noisy: tuple[NbestLists
 
 
 def test_real_translations(mt_dev: Any) -> None:
-    """Moses' own mert reaches 40.78 from one start, its default weights (the data's README)."""
+    """Moses' own mert reaches 40.78 from one start and 40.82 or 40.96 from twenty (the data's README)."""
     lists = mt_dev.lists
     counts = BLEU.counts(lists.texts, lists.segments, mt_dev.references)
     tuned = tune(lists, counts, BLEU, restarts=1)
-    assert tuned.score > 40.2
+    assert tuned.score > 40.82
     assert tuned.score == score(lists, counts, BLEU, tuned.vector)
 
 
@@ -176,3 +176,9 @@ def test_real_recognition(asr_dev: Any) -> None:
     )
     counts = WER.counts(lists.texts, lists.segments, asr_dev.references)
     assert tune(lists, counts, WER, restarts=5).score < 35.4
+
+
+def test_several_processes_find_the_same(noisy: tuple[NbestLists, Any]) -> None:
+    alone, shared = (tune(*noisy, WER, restarts=3, jobs=jobs) for jobs in (1, 2))
+    assert alone.vector.tobytes() == shared.vector.tobytes()
+    assert alone.descents == shared.descents

@@ -1,0 +1,42 @@
+"""One function, many numbers, several processes; the results come in the numbers' order."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from nbest.errors import ConfigError
+
+T = TypeVar("T")
+_task: Callable[[Any], Any]  # of a worker process; a space of lists is sent to it once
+
+
+def in_order(task: Callable[[int], T], numbers: Iterable[int], jobs: int) -> Iterator[T]:
+    """``task(number)`` for each number, made by up to `jobs` processes; `task` must be picklable then.
+
+    Raises ConfigError for fewer jobs than one.
+    """
+    if jobs < 1:
+        raise ConfigError("no process to work", expected="jobs of at least 1", got=str(jobs))
+    wanted = list(numbers)
+    jobs = min(jobs, len(wanted))
+    if jobs <= 1:
+        yield from map(task, wanted)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    with context.Pool(jobs, _begin, (task,)) as pool:
+        yield from pool.imap(_run, wanted)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _begin(task: Callable[[Any], Any]) -> None:
+    global _task
+    _task = task
+
+
+def _run(number: int) -> Any:
+    return _task(number)
