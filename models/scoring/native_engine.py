@@ -21,6 +21,8 @@ from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk
 from nbest.errors import ConfigError
 
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
+PROBES, PROBE_STEPS = 64, 4  # random words read to see whether 15-bit products will do
+PROBE_TOLERANCE = 2e-5  # nats; a fifth of what is called exact
 Vector = NDArray[np.float32]
 
 
@@ -35,7 +37,9 @@ def kernels() -> Any:
 class NativeEngine(Engine):
     """Compiled kernels where there are some for a layer or the output, else torch.
 
-    precision  `int8`: products of 8-bit numbers, matrices by row and inputs by token
+    precision  `fp32`: within 1e-4 nats a word of 64-bit scores. The normaliser adds up products of 15-bit
+               numbers where the CPU has them and the model allows it, and computes again in floats what
+               has a hundredth of the sum. `int8`: 8-bit numbers, matrices by row and inputs by token
     isa        which of the kernel sets that the CPU runs; the fastest unless given
     """
 
@@ -59,7 +63,7 @@ class NativeEngine(Engine):
         self.isa = isa or found.isas()[0]
         self.name = f"native {self.isa}"
         self.layers = [self._cells(layer, first=not number) for number, layer in enumerate(model.layers)]
-        self.normalizer, self.pairs = self._output(model)
+        self.output = self._output(model)
 
     def walk(self) -> "NativeWalk":
         """A new walk."""
@@ -79,14 +83,40 @@ class NativeEngine(Engine):
         stay = not all(isinstance(matrix, PackedBinaryMatrix) for matrix in matrices)
         return self.kernels.Cells(forms, scale=scale, int8=self.int8, laid_out=stay, isa=self.isa)
 
-    def _output(self, model: LanguageModel) -> tuple[Any, Any]:
-        """(kernel of the normaliser, kernel of chosen outputs), or None for both."""
-        form, exact = self._form(model.output), _exact_form(self.kernels, model.output)
-        if form is None:
-            return None, None
+    def _output(self, model: LanguageModel) -> Any:
+        """The output's kernel, or None."""
+        exact = _exact_form(self.kernels, model.output)
+        if exact is None:
+            return None
         bias = None if model.output_bias is None else model.output_bias.detach().numpy()
-        normalizer = self.kernels.Output(form, bias, int8=self.int8, isa=self.isa)
-        return normalizer, self.kernels.Output(exact, bias, int8=False, isa=self.isa)
+        in_floats = self.kernels.Output(exact, bias, isa=self.isa)
+        if not self.kernels.has_int8(self.isa):
+            return in_floats
+        if self.int8:
+            return self.kernels.Output(
+                self._form(model.output), bias, products="int8", exact=exact, isa=self.isa
+            )
+        form, low = exact, None
+        if isinstance(model.output, DenseMatrix):
+            form, low = _15_bit_form(self.kernels, model.output.weight.detach().numpy())
+        sieve = self.kernels.Output(form, bias, products="int15", low=low, exact=exact, isa=self.isa)
+        return sieve if self._agree(sieve, in_floats) else in_floats
+
+    def _agree(self, sieve: Any, in_floats: Any) -> bool:
+        """Whether 15-bit products are as good as floats for this model: tried on a random walk through it."""
+        model = self.model
+        words = np.random.default_rng(1).integers(0, model.config.vocabulary_size, (PROBE_STEPS, PROBES))
+        hidden: list[Tensor] = []
+        with torch.inference_mode():
+            state = model.start_state(PROBES)
+            for step in words:
+                outputs, state = model.step(torch.from_numpy(step), state)
+                hidden.append(model.before_output(outputs))
+            x = np.ascontiguousarray(torch.cat(hidden).numpy())
+        first, second = np.empty(len(x)), np.empty(len(x))
+        sieve.log_normalizers(x, first)
+        in_floats.log_normalizers(x, second)
+        return bool(np.abs(first - second).max() < PROBE_TOLERANCE)
 
     def _form(self, matrix: Matrix) -> Any:
         if self.int8 and isinstance(matrix, DenseMatrix):
@@ -109,16 +139,28 @@ def _exact_form(kernels: Any, matrix: Matrix) -> Any:
     return None
 
 
+def _15_bit_form(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
+    """(high bytes, low 7 bits) of the nearest of 32,768 numbers between a row's least and greatest."""
+    codes, step, low = _codes_by_row(weight, 32_767)
+    high, rest = (codes >> 7).astype(np.uint8), (codes & 127).astype(np.uint8)
+    return kernels.Matrix.uint8(high, step, low), kernels.Matrix.uint8(rest, step, low)
+
+
 def _everywhere(rows: int, value: float) -> Vector:
     return np.full(rows, value, dtype=np.float32)
 
 
 def bytes_by_row(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], Vector, Vector]:
     """(codes (V, K), step (V,), low (V,)): the nearest of 256 between a row's least and greatest."""
+    codes, step, least = _codes_by_row(weight, 255)
+    return codes.astype(np.uint8), step, least
+
+
+def _codes_by_row(weight: NDArray[np.float32], most: int) -> tuple[NDArray[np.int32], Vector, Vector]:
     low, high = weight.min(1), weight.max(1)
-    step = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
+    step = np.where(high > low, (high - low) / most, 1).astype(np.float32)
     codes = np.rint((weight - low[:, None]) / step[:, None])
-    return codes.clip(0, 255).astype(np.uint8), step, low.astype(np.float32)
+    return codes.clip(0, most).astype(np.int32), step, low.astype(np.float32)
 
 
 class NativeWalk(Walk):
@@ -174,15 +216,15 @@ class NativeWalk(Walk):
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
         """As every walk."""
         engine = self.engine
-        if engine.normalizer is None:
+        if engine.output is None:
             return self.plain.log_probs(hidden, positions, ids)
         x = np.ascontiguousarray(self.model.before_output(hidden).numpy())
         logits = np.empty(len(ids), dtype=np.float32)
-        engine.pairs.pairs(x, positions, ids, logits)
+        engine.output.pairs(x, positions, ids, logits)
         if engine.constant is not None:
             return logits.astype(np.float64) - engine.constant
         normalizers = np.empty(len(x))
-        engine.normalizer.log_normalizers(x, normalizers, self.threads)
+        engine.output.log_normalizers(x, normalizers, self.threads)
         return logits - normalizers[positions]
 
 

@@ -18,13 +18,21 @@ struct Rows {
     const float* low;      // (V)
 };
 
+enum class Products {
+    FLOAT,
+    INT8,   // 8-bit inputs times the bytes or bits of Rows
+    INT15,  // 15-bit inputs times the bytes or bits of Rows; or times 128 bytes + the bytes of `low`
+};
+
 // Products of inputs with an output matrix, summed over its rows as exp(product + bias).
 struct NormalizerJob {
     const Rows* rows;
     const float* bias;     // (V) or null
     const float* x;        // (N, K)
     int64_t count;         // N
-    bool int8;             // products in 8-bit integers (Rows must be UINT8 or BITS)
+    Products products;
+    const Rows* low;       // low bytes of 15-bit rows, 0 to 127, or null; its steps are not used
+    const Rows* exact;     // the same matrix as `rows` to compute the largest products again, or null for `rows`
     double* out;           // (N) natural logarithm of the sum
 };
 

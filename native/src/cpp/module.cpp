@@ -96,18 +96,33 @@ static void expect_int8(const Kernels& set, bool int8, const Rows& rows) {
 // An output matrix and its bias.
 class Output {
    public:
-    Output(Matrix matrix, std::optional<Vector> bias, bool int8, std::optional<std::string> isa)
-        : matrix_(std::move(matrix)), bias_(std::move(bias)), int8_(int8), set_(kernels(isa)) {
-        expect_int8(set_, int8, matrix_.rows());
+    Output(Matrix matrix, std::optional<Vector> bias, const std::string& products, std::optional<Matrix> low,
+           std::optional<Matrix> exact, std::optional<std::string> isa)
+        : matrix_(std::move(matrix)), low_(std::move(low)), exact_(std::move(exact)), bias_(std::move(bias)), set_(kernels(isa)) {
+        expect(products == "float" || products == "int8" || products == "int15",
+               "products: expected float, int8 or int15, got " + products);
+        products_ = products == "float" ? Products::FLOAT : products == "int8" ? Products::INT8 : Products::INT15;
+        expect_int8(set_, products_ != Products::FLOAT, matrix_.rows());
+        for (const auto* other : {&low_, &exact_})
+            if (*other) {
+                expect_size("rows of a matrix beside", (*other)->rows().rows, matrix_.rows().rows);
+                expect_size("columns of a matrix beside", (*other)->rows().cols, matrix_.rows().cols);
+            }
+        if (low_) {
+            expect(products_ == Products::INT15, "low bytes belong to 15-bit products");
+            expect(low_->rows().kind == Rows::UINT8 && matrix_.rows().kind == Rows::UINT8, "15-bit rows are two of bytes");
+        }
         if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
     }
     void log_normalizers(Floats x, OutDoubles out, int threads) const {
         expect_size("columns of x", x.shape(1), matrix_.rows().cols);
         expect_size("length of out", out.shape(0), x.shape(0));
-        const NormalizerJob job{&matrix_.rows(), bias(), x.data(), static_cast<int64_t>(x.shape(0)), int8_, out.data()};
+        const NormalizerJob job{&matrix_.rows(), bias(), x.data(), static_cast<int64_t>(x.shape(0)), products_,
+                                low_ ? &low_->rows() : nullptr, exact_ ? &exact_->rows() : nullptr, out.data()};
         nb::gil_scoped_release release;
         set_.normalize(job, threads);
     }
+    // Always in floats, of `exact` where there is one.
     void pairs(Floats x, Ids positions, Ids ids, OutVector out) const {
         expect_size("columns of x", x.shape(1), matrix_.rows().cols);
         expect_size("ids", ids.shape(0), positions.shape(0));
@@ -115,14 +130,15 @@ class Output {
         expect_below("position", positions, x.shape(0));
         expect_below("id", ids, matrix_.rows().rows);
         nb::gil_scoped_release release;
-        set_.pairs(matrix_.rows(), bias(), x.data(), positions.data(), ids.data(), ids.shape(0), out.data());
+        set_.pairs(exact_ ? exact_->rows() : matrix_.rows(), bias(), x.data(), positions.data(), ids.data(), ids.shape(0), out.data());
     }
 
    private:
     const float* bias() const { return bias_ ? bias_->data() : nullptr; }
     Matrix matrix_;
+    std::optional<Matrix> low_, exact_;
     std::optional<Vector> bias_;
-    bool int8_;
+    Products products_;
     const Kernels& set_;
 };
 
@@ -201,8 +217,10 @@ NB_MODULE(_kernels, m) {
         .def_static("uint8", &Matrix::uint8, "codes"_a, "step"_a, "low"_a)
         .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a);
     nb::class_<Output>(m, "Output")
-        .def(nb::init<Matrix, std::optional<Vector>, bool, std::optional<std::string>>(), "matrix"_a,
-             "bias"_a.none() = nb::none(), "int8"_a = false, "isa"_a.none() = nb::none())
+        .def(nb::init<Matrix, std::optional<Vector>, const std::string&, std::optional<Matrix>, std::optional<Matrix>,
+                      std::optional<std::string>>(),
+             "matrix"_a, "bias"_a.none() = nb::none(), "products"_a = "float", "low"_a.none() = nb::none(),
+             "exact"_a.none() = nb::none(), "isa"_a.none() = nb::none())
         .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1)
         .def("pairs", &Output::pairs, "x"_a, "positions"_a, "ids"_a, "out"_a);
     nb::class_<Cells>(m, "Cells")

@@ -159,6 +159,6 @@ def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ValueError, match="id: -1 is not below 4"):
         output.pairs(x, np.asarray([0]), np.asarray([-1]), np.empty(1, np.float32))
     with pytest.raises(ValueError, match="8-bit products need a matrix of bytes or bits"):
-        native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)), int8=True)
+        native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)), products="int8")
     with pytest.raises(ValueError, match="this CPU has no kernels mmx"):
         native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)), isa="mmx")

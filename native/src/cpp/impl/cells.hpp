@@ -1,0 +1,127 @@
+// The LSTM step: gates and cells of a tile while its products are in registers.
+
+constexpr int CELL_T = NBEST_CELL_TOKENS, GATES = 4, CELL_PANEL = GATES * W;
+
+inline int64_t panel_numbers(const CellsJob& job) {  // 32-bit words in one panel, all sources
+    int64_t sum = 0;
+    for (int s = 0; s < job.sources; ++s) sum += job.int8 ? quads(job.rows[s]->cols) : job.rows[s]->cols;
+    return sum * CELL_PANEL;
+}
+
+// The panel of cells [W block, W block + W): the four gates' rows of each, source after source.
+void cell_panel(const CellsJob& job, int64_t block, int32_t* panel, std::vector<int32_t>& room) {
+    const int real = static_cast<int>(std::min<int64_t>(W, job.cells - block * W));
+    for (int s = 0; s < job.sources; ++s) {
+        const Rows& rows = *job.rows[s];
+        for (int gate = 0; gate < GATES; ++gate)
+            fill_panel(rows, gate * job.cells + block * W, real, W, job.int8, CELL_PANEL, panel + gate * W, room);
+        panel += (job.int8 ? quads(rows.cols) : rows.cols) * CELL_PANEL;
+    }
+}
+
+inline int64_t cell_blocks(const CellsJob& job) { return (job.cells + W - 1) / W; }
+
+size_t panel_bytes(const CellsJob& job) { return cell_blocks(job) * panel_numbers(job) * sizeof(float); }
+
+void prepare_cells(const CellsJob& job, void* panels) {
+    std::vector<int32_t> room;
+    for (int64_t block = 0; block < cell_blocks(job); ++block)
+        cell_panel(job, block, static_cast<int32_t*>(panels) + block * panel_numbers(job), room);
+}
+
+// The real numbers of a register's worth from `from`; zeros beyond.
+NBEST_INLINE vf load_some(const float* from, int real) {
+    if (real == W) return load(from);
+    float some[W] = {};
+    std::memcpy(some, from, real * sizeof(float));
+    return load(some);
+}
+NBEST_INLINE void store_some(float* to, vf value, int real) {
+    if (real == W) return store(to, value);
+    float some[W];
+    store(some, value);
+    std::memcpy(to, some, real * sizeof(float));
+}
+
+template <bool INT8>
+void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t count, int64_t from, int64_t to) {
+    const int64_t h = job.cells, size = panel_numbers(job), inputs = size / CELL_PANEL;
+    const int64_t tiles = (count + CELL_T - 1) / CELL_T;
+    std::vector<int32_t> own(job.panels ? 0 : size), room;
+    for (int64_t block = from; block < to; ++block) {
+        const int32_t* panel = job.panels ? static_cast<const int32_t*>(job.panels) + block * size : own.data();
+        if (!job.panels) cell_panel(job, block, own.data(), room);
+        const int64_t cell = block * W;
+        const int real = static_cast<int>(std::min<int64_t>(W, h - cell));
+        vf scale[GATES], step[CellsJob::MOST][GATES], low[CellsJob::MOST][GATES];
+        for (int g = 0; g < GATES; ++g) {
+            scale[g] = job.scale ? load_some(job.scale + g * h + cell, real) : all(1.0f);
+            for (int s = 0; INT8 && s < job.sources; ++s) {
+                step[s][g] = load_some(job.rows[s]->step + g * h + cell, real);
+                low[s][g] = load_some(job.rows[s]->low + g * h + cell, real);
+            }
+        }
+        for (int64_t tile = 0; tile < tiles; ++tile) {
+            for (int64_t n = first + tile * CELL_T; n < first + std::min(count, (tile + 1) * CELL_T); ++n) {
+                const float* added = job.table + job.table_index[n] * GATES * h + cell;
+                for (int g = 0; g < GATES; ++g) __builtin_prefetch(added + g * h);
+                __builtin_prefetch(job.cell_before + job.cell_index[n] * h + cell);
+            }
+            vf gates[CELL_T][GATES] = {};
+            if constexpr (INT8) {
+#if NBEST_VNNI
+                // One unit for all of a token's inputs; each source has its own worth of a byte.
+                const int32_t* x = packed.bytes.data() + tile * inputs * CELL_T;
+                const int32_t* weights = panel;
+                for (int s = 0; s < job.sources; ++s) {
+                    const int64_t q = quads(job.rows[s]->cols);
+                    vi sum[CELL_T][GATES] = {};
+                    multiply<CELL_T, GATES>(x, weights, q, sum);
+                    each<CELL_T>(NBEST_EACH(t) {
+                        const float total = packed.sum[(s * tiles + tile) * CELL_T + t];
+                        each<GATES>(NBEST_EACH(g) {
+                            gates[t][g] += (floats(sum[t][g]) * step[s][g] + low[s][g] * total) *
+                                           packed.scale[tile * CELL_T + t];
+                        });
+                    });
+                    x += q * CELL_T;
+                    weights += q * CELL_PANEL;
+                }
+#endif
+            } else {
+                const float* x = packed.numbers.data() + tile * inputs * CELL_T;
+                multiply<CELL_T, GATES>(x, reinterpret_cast<const float*>(panel), inputs, gates);
+            }
+            each<CELL_T>(NBEST_EACH(t) {
+                const int64_t n = first + tile * CELL_T + t;
+                if (tile * CELL_T + t >= count) return;
+                const float* added = job.table + job.table_index[n] * GATES * h + cell;
+                vf gate[GATES];
+                each<GATES>(NBEST_EACH(g) { gate[g] = gates[t][g] * scale[g] + load_some(added + g * h, real); });
+                const vf before = load_some(job.cell_before + job.cell_index[n] * h + cell, real);
+                const vf after = sigmoid(gate[1]) * before + sigmoid_tanh(gate[0], gate[2]);
+                store_some(job.cell + n * h + cell, after, real);
+                store_some(job.hidden + n * h + cell, sigmoid_tanh(gate[3], after), real);
+            });
+        }
+    }
+}
+
+void step(const CellsJob& job, int threads) {
+    Segment segments[CellsJob::MOST];
+    for (int s = 0; s < job.sources; ++s) segments[s] = {job.inputs[s], job.index[s], job.rows[s]->cols};
+    const int64_t blocks = cell_blocks(job);
+    const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, blocks)));
+    const int64_t tokens = tokens_at_a_time(panel_numbers(job) / CELL_PANEL);
+    for (int64_t first = 0; first < job.count; first += tokens) {
+        const int64_t count = std::min(tokens, job.count - first);
+        Packed packed;
+        if (job.int8) pack_bytes<CELL_T>(segments, job.sources, first, count, packed);
+        else pack_floats<CELL_T>(segments, job.sources, first, count, packed);
+        ThreadPool::shared().run(parts, [&](int part) {
+            const int64_t from = blocks * part / parts, to = blocks * (part + 1) / parts;
+            if (job.int8) step_part<true>(job, packed, first, count, from, to);
+            else step_part<false>(job, packed, first, count, from, to);
+        });
+    }
+}

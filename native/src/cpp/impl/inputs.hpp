@@ -1,0 +1,128 @@
+// Inputs packed by tiles of T tokens: as floats, as signed bytes, or as two signed bytes a number.
+
+struct Packed {
+    std::vector<float> numbers;    // float tiles: [tile][k][T]
+    std::vector<int32_t> bytes;    // 8-bit tiles, four signed bytes of consecutive k: [tile][k/4][T]
+    std::vector<int32_t> low_bytes;  // 15-bit tiles: a number is 128 bytes + low_bytes
+    std::vector<float> scale;      // (N rounded up) what a unit is worth
+    std::vector<float> sum;        // (sources, N rounded up) sum of a token's units
+    std::vector<float> low_sum;    // (N rounded up) sum of its low bytes
+};
+
+struct Segment {                   // one source's input for each token
+    const float* values;
+    const int64_t* index;          // null: token n reads row n
+    int64_t cols;
+    NBEST_INLINE const float* row(int64_t n) const { return values + (index ? index[n] : n) * cols; }
+};
+
+inline int64_t quads(int64_t cols) { return (cols + 3) / 4; }
+inline int64_t tokens_at_a_time(int64_t words) {
+    constexpr int64_t PACKED_BYTES = 1 << 20;  // of inputs at a time: half of a 2 MiB L2
+    return std::max<int64_t>(48, PACKED_BYTES / (4 * words));
+}
+
+template <int T>
+void pack_floats(const Segment* segments, int sources, int64_t first, int64_t count, Packed& packed) {
+    int64_t cols = 0;
+    for (int s = 0; s < sources; ++s) cols += segments[s].cols;
+    const int64_t tiles = (count + T - 1) / T;
+    packed.numbers.assign(tiles * cols * T, 0.0f);
+    for (int64_t n = 0; n < count; ++n) {
+        float* at = packed.numbers.data() + (n / T) * cols * T + n % T;
+        for (int s = 0; s < sources; ++s) {
+            const float* row = segments[s].row(first + n);
+            for (int64_t k = 0; k < segments[s].cols; ++k, at += T) *at = row[k];
+        }
+    }
+}
+
+inline float largest_of(const float* row, int64_t cols) {
+    vf most = {};
+    int64_t k = 0;
+    for (; k + W <= cols; k += W) {
+        const vf v = load(row + k), size = v < 0.0f ? -v : v;
+        most = size > most ? size : most;
+    }
+    float largest = 0.0f;
+    for (int w = 0; w < W; ++w) largest = std::max(largest, most[w]);
+    for (; k < cols; ++k) largest = std::max(largest, std::fabs(row[k]));
+    return largest;
+}
+
+// round(row * inverse) as signed bytes, zeros up to a multiple of four; their sum.
+inline int32_t to_bytes(const float* row, int64_t cols, float inverse, int8_t* bytes) {
+    vi sums = {};
+    int64_t k = 0;
+    for (; k + W <= cols; k += W) {
+        const vf magic = all(12582912.0f), rounded = (load(row + k) * inverse + magic) - magic;
+        const vi whole = __builtin_convertvector(rounded, vi);
+        sums += whole;
+        for (int w = 0; w < W; ++w) bytes[k + w] = static_cast<int8_t>(whole[w]);
+    }
+    int32_t sum = 0;
+    for (int w = 0; w < W; ++w) sum += sums[w];
+    for (; k < cols; ++k) sum += bytes[k] = static_cast<int8_t>(std::lrintf(row[k] * inverse));
+    for (; k % 4; ++k) bytes[k] = 0;
+    return sum;
+}
+
+template <int T>
+void pack_bytes(const Segment* segments, int sources, int64_t first, int64_t count, Packed& packed) {
+    int64_t all_quads = 0;
+    for (int s = 0; s < sources; ++s) all_quads += quads(segments[s].cols);
+    const int64_t tiles = (count + T - 1) / T;
+    packed.bytes.assign(tiles * all_quads * T, 0);
+    packed.scale.assign(tiles * T, 0.0f);
+    packed.sum.assign(sources * tiles * T, 0.0f);
+    std::vector<int32_t> row_quads(all_quads);
+    for (int64_t n = 0; n < count; ++n) {
+        float largest = 0.0f;
+        for (int s = 0; s < sources; ++s)
+            largest = std::max(largest, largest_of(segments[s].row(first + n), segments[s].cols));
+        packed.scale[n] = largest / 127.0f;
+        const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+        int32_t* at = row_quads.data();
+        for (int s = 0; s < sources; ++s) {
+            const float* row = segments[s].row(first + n);
+            packed.sum[s * tiles * T + n] =
+                static_cast<float>(to_bytes(row, segments[s].cols, inverse, reinterpret_cast<int8_t*>(at)));
+            at += quads(segments[s].cols);
+        }
+        int32_t* to = packed.bytes.data() + (n / T) * all_quads * T + n % T;
+        for (int64_t q = 0; q < all_quads; ++q) to[q * T] = row_quads[q];
+    }
+}
+
+// A row in units of `largest` / 16,256: 128 high + low, high in [-127, 127], low in [-64, 63].
+template <int T>
+void pack_15_bits(const float* values, int64_t cols, int64_t count, Packed& packed) {
+    const int64_t q = quads(cols), tiles = (count + T - 1) / T;
+    packed.bytes.assign(tiles * q * T, 0);
+    packed.low_bytes.assign(tiles * q * T, 0);
+    for (auto* numbers : {&packed.scale, &packed.sum, &packed.low_sum}) numbers->assign(tiles * T, 0.0f);
+    std::vector<int32_t> room(2 * q);
+    auto* high = reinterpret_cast<int8_t*>(room.data());
+    auto* low = reinterpret_cast<int8_t*>(room.data() + q);
+    for (int64_t n = 0; n < count; ++n) {
+        const float* row = values + n * cols;
+        const float largest = largest_of(row, cols), inverse = largest > 0 ? 16256.0f / largest : 0.0f;
+        int32_t sum = 0, low_sum = 0;
+        for (int64_t k = 0; k < cols; ++k) {
+            const auto whole = static_cast<int32_t>(std::nearbyintf(row[k] * inverse));
+            const int32_t above = (whole + 64) >> 7;
+            high[k] = static_cast<int8_t>(above);
+            low[k] = static_cast<int8_t>(whole - 128 * above);
+            sum += whole;
+            low_sum += whole - 128 * above;
+        }
+        packed.scale[n] = largest / 16256.0f;
+        packed.sum[n] = static_cast<float>(sum);
+        packed.low_sum[n] = static_cast<float>(low_sum);
+        const int64_t at = (n / T) * q * T + n % T;
+        for (int64_t k = 0; k < q; ++k) {
+            packed.bytes[at + k * T] = room[k];
+            packed.low_bytes[at + k * T] = room[q + k];
+        }
+    }
+}

@@ -1,0 +1,213 @@
+// The normaliser: logits of a tile, their exp, and the sum.
+//
+// Integer products are a sieve: whatever has more than a small share of the sum is computed again in floats.
+
+constexpr int OUT_C = 2, PANEL = OUT_C * W;
+constexpr int OUT_T = NBEST_OUTPUT_TOKENS;       // a tile's tokens; half as many with two sums for each product
+constexpr float NOT_A_WORD = -1e30f;             // logit of the lanes beyond the last row
+// Share of the sum from which a row is computed again.
+constexpr float again(Products kind) { return kind == Products::INT8 ? 0.003f : 0.01f; }
+
+struct Candidate {
+    int32_t token, row;
+    float value;  // exp(logit - shift), in the sum
+};
+
+// What a thread knows of each token: exp(logit - shift) summed over its rows.
+struct Sums {
+    std::vector<float> shift;    // (N)
+    std::vector<double> total;   // (N)
+    std::vector<Candidate> large;
+    explicit Sums(int64_t n) : shift(n, 0.0f), total(n, 0.0) {}
+};
+
+struct Panel {
+    std::vector<int32_t> numbers, low_numbers, room;
+    float step[PANEL], low[PANEL], bias[PANEL];
+};
+
+template <Products KIND>
+void make_panel(const NormalizerJob& job, int64_t p, Panel& panel) {
+    const Rows& rows = *job.rows;
+    const int real = static_cast<int>(std::min<int64_t>(PANEL, rows.rows - p * PANEL));
+    constexpr bool bytes = KIND != Products::FLOAT;
+    fill_panel(rows, p * PANEL, real, PANEL, bytes, PANEL, panel.numbers.data(), panel.room);
+    if (KIND == Products::INT15 && job.low)
+        fill_panel(*job.low, p * PANEL, real, PANEL, true, PANEL, panel.low_numbers.data(), panel.room);
+    for (int lane = 0; lane < PANEL; ++lane) {
+        const bool word = lane < real;
+        const int64_t r = p * PANEL + lane;
+        panel.bias[lane] = !word ? NOT_A_WORD : job.bias ? job.bias[r] : 0.0f;
+        panel.step[lane] = bytes && word ? rows.step[r] : 0.0f;
+        panel.low[lane] = bytes && word ? rows.low[r] : 0.0f;
+    }
+}
+
+// Logits of a tile.
+template <Products KIND, int T>
+NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, int64_t tile, const Panel& panel,
+                              vf (&logits)[T][OUT_C]) {
+    const int64_t cols = job.rows->cols;
+    if constexpr (KIND == Products::FLOAT) {
+        vf sum[T][OUT_C] = {};
+        multiply<T, OUT_C>(packed.numbers.data() + tile * cols * T, reinterpret_cast<const float*>(panel.numbers.data()),
+                           cols, sum);
+        each<T>(NBEST_EACH(t) {
+            each<OUT_C>(NBEST_EACH(c) { logits[t][c] = sum[t][c] + load(panel.bias + c * W); });
+        });
+    }
+#if NBEST_VNNI
+    const int64_t q = quads(cols);
+    // What stands for a row's sum of products, in its steps: times the token's unit it is the logit.
+    const auto set = [&](auto t, auto c, vf sum) __attribute__((always_inline)) {
+        const float unit = packed.scale[tile * T + t], of_inputs = packed.sum[tile * T + t];
+        logits[t][c] = (sum * load(panel.step + c * W) + load(panel.low + c * W) * of_inputs) * unit +
+                       load(panel.bias + c * W);
+    };
+    if constexpr (KIND == Products::INT8) {
+        vi sum[T][OUT_C] = {};
+        multiply<T, OUT_C>(packed.bytes.data() + tile * q * T, panel.numbers.data(), q, sum);
+        each<T>(NBEST_EACH(t) { each<OUT_C>(NBEST_EACH(c) { set(t, c, floats(sum[t][c])); }); });
+    }
+    if constexpr (KIND == Products::INT15) {
+        vi high[T][OUT_C] = {}, mixed[T][OUT_C] = {};
+        const int32_t *x = packed.bytes.data() + tile * q * T, *x_low = packed.low_bytes.data() + tile * q * T;
+        const int32_t *wide = panel.numbers.data(), *fine = panel.low_numbers.data();
+        if (job.low) {  // a row's number is 128 byte + low byte
+            multiply_15_bits<T, OUT_C, true>(x, x_low, wide, fine, q, high, mixed);
+            each<T>(NBEST_EACH(t) {
+                const float left_out = 63.5f * packed.low_sum[tile * T + t];  // low bytes are 63.5 in the mean
+                each<OUT_C>(NBEST_EACH(c) {
+                    set(t, c, (floats(high[t][c]) * 128.0f + floats(mixed[t][c])) * 128.0f + left_out);
+                });
+            });
+        } else {
+            multiply_15_bits<T, OUT_C, false>(x, x_low, wide, fine, q, high, mixed);
+            each<T>(NBEST_EACH(t) {
+                each<OUT_C>(NBEST_EACH(c) { set(t, c, floats(high[t][c]) * 128.0f + floats(mixed[t][c])); });
+            });
+        }
+    }
+#endif
+}
+
+NBEST_INLINE float sum_of(vf v) {
+#if NBEST_W == 16
+    return _mm512_reduce_add_ps((__m512)v);
+#else
+    float sum = 0.0f;
+    for (int w = 0; w < W; ++w) sum += v[w];
+    return sum;
+#endif
+}
+
+template <Products KIND, int T>
+void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t count, int64_t first_panel,
+                    int64_t last_panel, Sums& sums) {
+    const int64_t tiles = (count + T - 1) / T, words = KIND == Products::FLOAT ? job.rows->cols : quads(job.rows->cols);
+    Panel panel;
+    panel.numbers.resize(words * PANEL);
+    panel.low_numbers.resize(job.low ? words * PANEL : 0);
+    for (int64_t p = first_panel; p < last_panel; ++p) {
+        make_panel<KIND>(job, p, panel);
+        for (int64_t tile = 0; tile < tiles; ++tile) {
+            vf logits[T][OUT_C];
+            tile_logits<KIND, T>(job, packed, tile, panel, logits);
+            each<T>(NBEST_EACH(t) {
+                const int64_t n = tile * T + t;
+                if (p == first_panel) {  // any logit will do for a shift, a large one is safer
+                    float lanes[PANEL];
+                    each<OUT_C>(NBEST_EACH(c) { store(lanes + c * W, logits[t][c]); });
+                    sums.shift[n] = *std::max_element(lanes, lanes + PANEL);
+                }
+                vf values[OUT_C], sum = {};
+                each<OUT_C>(NBEST_EACH(c) { sum += values[c] = exp_of(logits[t][c] - sums.shift[n]); });
+                const double total = sums.total[n] += sum_of(sum);
+                if constexpr (KIND != Products::FLOAT) {
+                    const float limit = again(KIND) * static_cast<float>(total);
+                    vi large = {};
+                    each<OUT_C>(NBEST_EACH(c) { large |= values[c] > limit; });
+                    if (__builtin_expect(any(large), 0) && n < count) {
+                        float lanes[PANEL];
+                        each<OUT_C>(NBEST_EACH(c) { store(lanes + c * W, values[c]); });
+                        for (int lane = 0; lane < PANEL; ++lane)
+                            if (lanes[lane] > limit)
+                                sums.large.push_back(
+                                    {static_cast<int32_t>(n), static_cast<int32_t>(p * PANEL + lane), lanes[lane]});
+                    }
+                }
+            });
+        }
+    }
+}
+
+// x . row r + bias in floats, summed in 64 bits.
+double plain_logit(const NormalizerJob& job, int64_t n, int64_t r, std::vector<int32_t>& room) {
+    const Rows& rows = job.exact ? *job.exact : *job.rows;
+    const float* row = reinterpret_cast<const float*>(words_of_row(rows, r, false, room.data()));
+    const float* x = job.x + n * rows.cols;
+    return (job.bias ? job.bias[r] : 0.0) + dot(x, row, rows.cols);
+}
+
+double plain_log_sum(const NormalizerJob& job, int64_t n, std::vector<int32_t>& room) {
+    double top = -std::numeric_limits<double>::infinity(), sum = 0.0;
+    for (int64_t r = 0; r < job.rows->rows; ++r) {
+        const double logit = plain_logit(job, n, r, room);
+        if (logit > top) {
+            sum *= std::exp(top - logit);
+            top = logit;
+        }
+        sum += std::exp(logit - top);
+    }
+    return top + std::log(sum);
+}
+
+// The parts' sums put together, what is large computed again.
+void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::vector<Sums>& parts) {
+    std::vector<int32_t> room(job.rows->cols);
+    std::vector<double> top(count), total(count, 0.0), correction(count, 0.0);
+    for (int64_t n = 0; n < count; ++n) {
+        top[n] = parts[0].shift[n];
+        for (const Sums& part : parts) top[n] = std::max<double>(top[n], part.shift[n]);
+        for (const Sums& part : parts) {
+            const bool in_range = part.total[n] < 1e37 && std::isfinite(part.shift[n]);
+            total[n] += in_range ? part.total[n] * std::exp(part.shift[n] - top[n]) : std::nan("");
+        }
+    }
+    for (const Sums& part : parts)
+        for (const Candidate& one : part.large) {
+            const double value = one.value * std::exp(part.shift[one.token] - top[one.token]);
+            if (!(value > again(job.products) * total[one.token])) continue;
+            correction[one.token] += std::exp(plain_logit(job, first + one.token, one.row, room) - top[one.token]) - value;
+        }
+    for (int64_t n = 0; n < count; ++n) {
+        const double sum = total[n] + correction[n];
+        job.out[first + n] = sum > 0 ? top[n] + std::log(sum) : plain_log_sum(job, first + n, room);  // also nan
+    }
+}
+
+template <Products KIND, int T>
+void normalize_as(const NormalizerJob& job, int threads) {
+    const int64_t panels = (job.rows->rows + PANEL - 1) / PANEL, cols = job.rows->cols;
+    const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, panels)));
+    const int64_t tokens = tokens_at_a_time(KIND == Products::FLOAT ? cols : quads(cols) * (KIND == Products::INT15 ? 2 : 1));
+    for (int64_t first = 0; first < job.count; first += tokens) {
+        const int64_t count = std::min(tokens, job.count - first);
+        const Segment input{job.x, nullptr, cols};
+        Packed packed;
+        if (KIND == Products::FLOAT) pack_floats<T>(&input, 1, first, count, packed);
+        if (KIND == Products::INT8) pack_bytes<T>(&input, 1, first, count, packed);
+        if (KIND == Products::INT15) pack_15_bits<T>(job.x + first * cols, cols, count, packed);
+        std::vector<Sums> sums(parts, Sums((count + T - 1) / T * T));
+        ThreadPool::shared().run(parts, [&](int part) {
+            normalize_part<KIND, T>(job, packed, count, panels * part / parts, panels * (part + 1) / parts, sums[part]);
+        });
+        finish(job, first, count, sums);
+    }
+}
+
+void normalize(const NormalizerJob& job, int threads) {
+    if (job.products == Products::FLOAT) normalize_as<Products::FLOAT, OUT_T>(job, threads);
+    if (job.products == Products::INT8) normalize_as<Products::INT8, OUT_T>(job, threads);
+    if (job.products == Products::INT15) normalize_as<Products::INT15, OUT_T / 2>(job, threads);
+}
