@@ -30,7 +30,7 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """``bleu``, ``wer``."""
+        """``bleu``, ``wer``, ..."""
 
     @property
     def count_names(self) -> tuple[str, ...]:
@@ -93,6 +93,34 @@ def check_rows(texts: Sequence[str], segments: NDArray[np.int64], references: Re
             expected=f"segments 0 to {len(references) - 1}, as there are {len(references)} references",
             got=f"segments {int(segments.min())} to {int(segments.max())}",
         )
+
+
+def check_references(references: References) -> None:
+    """Raises ReferenceMismatchError for a segment without a reference."""
+    for segment, several in enumerate(references):
+        if not several:
+            raise ReferenceMismatchError(
+                "segment without a reference", where=f"segment {segment}", expected="one or more", got="0"
+            )
+
+
+def single_references(references: References, metric: str) -> list[str]:
+    """The one reference of each segment, for a `metric` that knows no more."""
+    for segment, several in enumerate(references):
+        if len(several) != 1:
+            raise ReferenceMismatchError(
+                f"{metric} needs one reference a segment",
+                where=f"segment {segment}",
+                expected="1",
+                got=str(len(several)),
+            )
+    return [several[0] for several in references]
+
+
+def reference_streams(references: References) -> list[list[str | None]]:
+    """The k-th references of all segments, for each k, as sacrebleu takes them; None where there is none."""
+    most = max(len(several) for several in references)
+    return [[several[k] if k < len(several) else None for several in references] for k in range(most)]
 
 
 def unique_pairs(texts: Sequence[str], segments: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:

@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 
-from nbest.errors import ConfigError, ReferenceMismatchError
-from rescoring.metrics.base import References, Report, check_rows, check_segments, unique_pairs
+from nbest.errors import ConfigError
+from rescoring.metrics.base import (
+    References,
+    Report,
+    check_references,
+    check_rows,
+    check_segments,
+    reference_streams,
+    unique_pairs,
+)
 from rescoring.metrics.ngrams import clipped_matches
 
 ORDER = 4  # Papineni et al. 2002; sacrebleu's default
@@ -65,7 +73,7 @@ class Bleu:
     ) -> NDArray[np.int64]:
         """(N, 10) what sacrebleu counts for each text; several references as sacrebleu takes them."""
         check_rows(texts, segments, references)
-        _check_references(references)
+        check_references(references)
         tokens = self._tokens()
         first, inverse = unique_pairs(texts, segments)
         wanted = segments[first]  # (U,)
@@ -95,11 +103,9 @@ class Bleu:
     def report(self, texts: Sequence[str], references: References) -> Report:
         """sacrebleu's ``corpus_score`` and signature."""
         check_segments(texts, references)
-        _check_references(references)
-        most = max(len(several) for several in references)
-        streams = [[s[k] if k < len(s) else None for s in references] for k in range(most)]
+        check_references(references)
         scorer = self._sacrebleu()
-        result = scorer.corpus_score(list(texts), streams)
+        result = scorer.corpus_score(list(texts), reference_streams(references))
         return Report(min(float(result.score), PERFECT), str(scorer.get_signature()))
 
     def _sacrebleu(self) -> Any:
@@ -111,14 +117,6 @@ class Bleu:
             return str.split
         prepare = cast("Callable[[str], str]", self._sacrebleu()._preprocess_segment)
         return lambda text: prepare(text).split()
-
-
-def _check_references(references: References) -> None:
-    for segment, several in enumerate(references):
-        if not several:
-            raise ReferenceMismatchError(
-                "segment without a reference", where=f"segment {segment}", expected="one or more", got="0"
-            )
 
 
 def _closest_lengths(

@@ -1,10 +1,10 @@
-"""WER: jiwer's substitutions, deletions and insertions of every hypothesis, over the reference words.
+"""WER and CER: jiwer's substitutions, deletions and insertions of a hypothesis, over the reference's units.
 
-An empty reference is legal (silence): every word said there is an insertion. Only a corpus without one
-reference word has no WER.
+An empty reference is legal (silence): every unit said there is an insertion. Only a corpus without one
+reference unit has no rate.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,23 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import ReferenceMismatchError
-from rescoring.metrics.base import References, Report, check_rows, check_segments, unique_pairs
+from rescoring.metrics.base import (
+    References,
+    Report,
+    check_rows,
+    check_segments,
+    single_references,
+    unique_pairs,
+)
 
 BLOCK = 4096  # texts in one call: jiwer keeps an object for each stretch of an alignment
 
 
-class Wer:
-    """Word error rate in percent; words are what jiwer's default transform leaves, case counts."""
+class ErrorRate:
+    """Edits of a shortest alignment in percent of the reference's units, as jiwer makes them of a text."""
 
-    name = "wer"
     larger_is_better = False
     separable = True  # the denominator is the references'
-    count_names = ("substitutions", "deletions", "insertions", "reference_words")
+
+    def __init__(self, name: str, unit: str, full_name: str, align: Callable[..., Any]) -> None:
+        self.name = name
+        self.count_names = ("substitutions", "deletions", "insertions", f"reference_{unit}")
+        self._unit = unit
+        self._full_name = full_name
+        self._align = align
 
     @property
     def signature(self) -> str:
         """What is compared, and jiwer's version."""
-        return f"case:mixed|tok:wer_default|jiwer:{version('jiwer')}"
+        return f"case:mixed|tok:{self.name}_default|jiwer:{version('jiwer')}"
 
     def signature_for(self, references: References) -> str:
         """The same: there is one reference a segment."""
@@ -38,47 +50,50 @@ class Wer:
     def counts(
         self, texts: Sequence[str], segments: NDArray[np.int64], references: References
     ) -> NDArray[np.int64]:
-        """(N, 4) edits of a shortest alignment, as jiwer chooses it, and the words of the reference."""
+        """(N, 4) edits of a shortest alignment, as jiwer chooses it, and the units of the reference."""
         check_rows(texts, segments, references)
-        spoken = _single(references)
+        spoken = single_references(references, self._full_name)
         first, inverse = unique_pairs(texts, segments)
         counts = np.zeros((len(first), 4), dtype=np.int64)
         for start in range(0, len(first), BLOCK):
             block = first[start : start + BLOCK]
-            output = jiwer.process_words([spoken[segments[row]] for row in block], [texts[r] for r in block])
-            for row, (chunks, words) in enumerate(
+            output = self._align([spoken[segments[row]] for row in block], [texts[r] for r in block])
+            for row, (chunks, units) in enumerate(
                 zip(output.alignments, output.references, strict=True), start=start
             ):
-                counts[row] = (*_edits(chunks), len(words))
+                counts[row] = (*_edits(chunks), len(units))
         return counts[inverse]
 
     def score(self, sums: NDArray[Any]) -> NDArray[np.float64]:
-        """WER in percent (...) of sums (..., 4); with no reference word at all, 100 for each error."""
+        """The rate in percent (...) of sums (..., 4); with no reference unit at all, 100 for each error."""
         sums = np.asarray(sums, dtype=np.float64)
         return np.asarray(100.0 * sums[..., :3].sum(axis=-1) / np.maximum(sums[..., 3], 1.0))
 
     def report(self, texts: Sequence[str], references: References) -> Report:
-        """jiwer's WER over the corpus, in percent."""
+        """jiwer's rate over the corpus, in percent."""
         check_segments(texts, references)
-        output = jiwer.process_words(list(_single(references)), list(texts))
+        output = self._align(single_references(references, self._full_name), list(texts))
         if output.hits + output.substitutions + output.deletions == 0:
             raise ReferenceMismatchError(
-                "word error rate is undefined", expected="at least one word in the references", got="0"
+                f"{self._full_name} is undefined",
+                expected=f"at least one {self._unit[:-1]} in the references",
+                got="0",
             )
-        return Report(100.0 * float(output.wer), self.signature)
+        return Report(100.0 * float(getattr(output, self.name)), self.signature)
 
 
-def _single(references: References) -> list[str]:
-    """The one reference of each segment; WER knows no more."""
-    for segment, several in enumerate(references):
-        if len(several) != 1:
-            raise ReferenceMismatchError(
-                "word error rate needs one reference a segment",
-                where=f"segment {segment}",
-                expected="1",
-                got=str(len(several)),
-            )
-    return [several[0] for several in references]
+class Wer(ErrorRate):
+    """Word error rate in percent; words are what jiwer's default transform leaves, case counts."""
+
+    def __init__(self) -> None:
+        super().__init__("wer", "words", "word error rate", jiwer.process_words)
+
+
+class Cer(ErrorRate):
+    """Character error rate in percent; a space between words is a character, as jiwer has it."""
+
+    def __init__(self) -> None:
+        super().__init__("cer", "characters", "character error rate", jiwer.process_characters)
 
 
 def _edits(chunks: Iterable[jiwer.AlignmentChunk]) -> tuple[int, int, int]:

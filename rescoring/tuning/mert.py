@@ -17,7 +17,7 @@ from nbest.errors import ConfigError, FormatError, WeightsError
 from rescoring.loglinear import one_best, totals
 from rescoring.metrics.base import Metric
 from rescoring.nbest import NbestLists
-from rescoring.tuning.parallel import in_order
+from rescoring.parallel import in_order
 from rescoring.tuning.risk import ascend
 from rescoring.tuning.space import Place, Space
 
@@ -159,7 +159,7 @@ def _direction(space: Space, random: np.random.Generator, *, few: bool) -> Float
     direction = random.normal(size=len(space.varies)) * space.varies
     varying = np.flatnonzero(space.varies)
     if few and len(varying) > FEW[0]:
-        moved = random.permutation(varying)[:size]
+        moved = random.permutation(varying)[: random.integers(FEW[0], FEW[1] + 1)]
         direction *= np.isin(np.arange(len(direction)), moved)
     return direction / np.linalg.norm(direction)
 

@@ -19,10 +19,12 @@ def test_options_are_for_bleu() -> None:
     metric = get_metric("bleu", tokenize="13a", lowercase=True)
     assert isinstance(metric, Bleu)
     assert (metric.tokenize, metric.lowercase) == ("13a", True)
-    with pytest.raises(ConfigError, match="tokenize and lowercase are for bleu"):
+    with pytest.raises(ConfigError, match="tokenize is for bleu, lowercase for bleu and chrf"):
         get_metric("wer", lowercase=True)
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(NotFoundError, match="no such metric; expected one of bleu, wer; got ter"):
-        get_metric("ter")
+    with pytest.raises(
+        NotFoundError, match="no such metric; expected one of bleu, chrf, ter, wer, cer, or a sum"
+    ):
+        get_metric("meteor")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nbest.errors import ReferenceMismatchError
 from rescoring.metrics import wer as module
-from rescoring.metrics.wer import Wer
+from rescoring.metrics.wer import Cer, Wer
 
 # (hypothesis, reference, substitutions, deletions, insertions, reference words), by hand
 BY_HAND = [
@@ -100,4 +100,39 @@ def test_real_lists(asr_dev: Any) -> None:
         counts = metric.counts(part.texts, part.segments, [references[segment]])
         for row, text in enumerate(part.texts):
             output = jiwer.process_words(references[segment][0], text)
+            assert counts[row, :3].tolist() == [output.substitutions, output.deletions, output.insertions]
+
+
+@given(st.lists(st.tuples(text, text), min_size=1, max_size=8))
+def test_characters_are_jiwers(pairs: list[tuple[str, str]]) -> None:
+    """Spaces between words count."""
+    texts, references = [text for text, _ in pairs], [[reference] for _, reference in pairs]
+    counts = Cer().counts(texts, np.arange(len(texts)), references)
+    for row, (text, reference) in enumerate(pairs):
+        output = jiwer.process_characters(reference, text)
+        edits = [output.substitutions, output.deletions, output.insertions]
+        assert counts[row].tolist() == [*edits, len(reference)]
+    if any(reference for _, reference in pairs):
+        wanted = 100 * jiwer.cer([reference for _, reference in pairs], texts)
+        assert Cer().score(counts.sum(axis=0)) == pytest.approx(wanted)
+        assert Cer().report(texts, references).score == pytest.approx(wanted)
+
+
+def test_character_error_rate_says_what_it_is() -> None:
+    assert Cer().name == "cer"
+    assert Cer().count_names[-1] == "reference_characters"
+    assert Cer().signature == f"case:mixed|tok:cer_default|jiwer:{version('jiwer')}"
+    with pytest.raises(
+        ReferenceMismatchError, match="character error rate is undefined; expected at least one char"
+    ):
+        Cer().report(["a"], [[""]])
+
+
+def test_real_characters(asr_dev: Any) -> None:
+    metric = Cer()
+    for segment in range(0, len(asr_dev.lists), 100):
+        part = asr_dev.lists.select([segment])
+        counts = metric.counts(part.texts, part.segments, [asr_dev.references[segment]])
+        for row, text in enumerate(part.texts):
+            output = jiwer.process_characters(asr_dev.references[segment][0], text)
             assert counts[row, :3].tolist() == [output.substitutions, output.deletions, output.insertions]

@@ -1,7 +1,7 @@
 import pytest
 
 from nbest.errors import ConfigError
-from rescoring.tuning.parallel import in_order, processors
+from rescoring.parallel import in_order, processors
 
 
 def square(number: int) -> int:
