@@ -1,6 +1,5 @@
 """More columns for the lists: language model scores, word counts, scores from files."""
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,15 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import ConfigError, FeatureError, FormatError, NonFiniteFeatureError, shorten
-from nbest.files import read_lines
-from rescoring.formats import hypothesis_rows
-from rescoring.formats.numbers import finite, finite_array
+from nbest.errors import ConfigError, FeatureError, NonFiniteFeatureError, shorten
+from rescoring.formats.external_scores import open_scores
 from rescoring.nbest import NbestLists
 from rescoring.scorer import Scorer
 from rescoring.text import DEFAULT_PIPELINE, get_pipeline, words
 
-_log = logging.getLogger(__name__)
 WORD_COUNT = "word_count"
 
 
@@ -36,7 +32,7 @@ def add_scores(lists: NbestLists, scorers: Sequence[Scorer], text: str = DEFAULT
     distinct = {one: k for k, one in enumerate(dict.fromkeys(prepared))}
     at = np.array([distinct[one] for one in prepared], dtype=np.int64)  # (N,) place among the U distinct
     for name in (name for scorer in scorers for name in (scorer.name, oov_name(scorer.name))):
-        _check_name(lists, name)
+        check_name(lists, name)
     columns: dict[str, NDArray[np.float64]] = {}
     for scorer in scorers:
         scores = scorer.score(list(distinct))
@@ -54,45 +50,15 @@ def add_scores(lists: NbestLists, scorers: Sequence[Scorer], text: str = DEFAULT
 
 
 def add_external(lists: NbestLists, name: str, path: str | os.PathLike[str]) -> NbestLists:
-    """These lists with feature `name` from a file: one number a line, one line a hypothesis of the source.
+    """These lists with feature `name` from elsewhere: `external_scores` says what `path` may be.
 
-    The numbers are taken as they stand (a log-probability: larger is better). Lines are matched to the
-    hypotheses in the order of the source file; an identical line of the source that was left out keeps its
-    line here, and the first one counts. Raises FeatureError for a name that is taken, FormatError for
-    another count or a line that is no number, NonFiniteFeatureError for NaN and infinity.
+    Raises FeatureError for a name that is taken, and what the scores raise that do not fit the lists.
     """
-    _check_name(lists, name)
-    source = os.fspath(path)
-    tokens = [line.strip(" \t") for _, line in read_lines(path)]
-    rows = hypothesis_rows(lists)  # (M,)
-    numbers = finite_array(tokens)
-    if numbers is None:
-        what = f"the value of {name}"
-        numbers = np.array([finite(one, what, f"{source}:{k + 1}") for k, one in enumerate(tokens)])
-    if len(numbers) != len(rows):
-        raise FormatError(
-            "as many lines as hypotheses are needed",
-            where=source,
-            expected=f"{len(rows)} lines, one a hypothesis of {lists.source}",
-            got=f"{len(numbers)} lines",
-        )
-    values = np.zeros(len(lists.texts))  # (N,)
-    values[rows[::-1]] = numbers[::-1]
-    if _look_like_costs(lists.texts, values):
-        _log.warning(
-            "%s: the values of %s are positive and grow with the text: costs? A log-probability is negative",
-            source,
-            name,
-        )
+    check_name(lists, name)
+    scores = open_scores(name, path)
+    values = scores.take(lists)
+    scores.finish()
     return lists.with_feature(name, values)
-
-
-def _look_like_costs(texts: Sequence[str], values: NDArray[np.float64]) -> bool:
-    """Whether these are positive, no counts, and larger for longer texts: a log-probability of wrong sign."""
-    lengths = np.array([len(words(one)) for one in texts], dtype=np.float64)
-    if (values <= 0).any() or (values == np.round(values)).all() or not np.ptp(lengths) or not np.ptp(values):
-        return False
-    return bool(np.corrcoef(lengths, values)[0, 1] > 0.5)
 
 
 def parse_external(argument: str) -> tuple[str, Path]:
@@ -103,7 +69,8 @@ def parse_external(argument: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _check_name(lists: NbestLists, name: str) -> None:
+def check_name(lists: NbestLists, name: str) -> None:
+    """Raises FeatureError for what is no feature's name, or is one of these lists."""
     if not name or set(name) & set(" \t\n|=:/"):
         raise FeatureError(
             "not a feature name",

@@ -3,7 +3,7 @@
 lists ─▶ score files ─▶ models' scores, word counts ─▶ weights fitted to the columns ─▶ totals ─▶ order
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from nbest.errors import ConfigError, FormatError, WeightsError, shorten
 from nbest.signature import sha256_hex, signature
 from rescoring import loglinear
-from rescoring.features import WORD_COUNT, add_external, add_scores, oov_name
+from rescoring.features import WORD_COUNT, add_external, add_scores, check_name, oov_name
+from rescoring.formats.external_scores import open_scores
 from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
+from rescoring.formats.totals import RANKING, SUMS
 from rescoring.nbest import Feature, NbestLists
 from rescoring.scorer import Scorer
-from rescoring.text import DEFAULT_PIPELINE
+from rescoring.text import DEFAULT_PIPELINE, get_pipeline
 from rescoring.weights import Model, WeightSet, dump_weights
 
 UnknownFeature = Literal["error", "ignore"]
-TOTALS = (DECODER_TOTAL, "total")  # what a decoder's own weighted sum is called
+TOTALS = SUMS  # what a decoder's own weighted sum is called
 HOW_TO_WEIGH = "rescore --weight NAME=VALUE, or tune --initial with these weights"
 DEFAULT_WEIGHT = 1.0  # of the decoder's total and of each model, where no weights are given
 
@@ -101,27 +103,69 @@ def rescore(
     *,
     external: Sequence[tuple[str, Path]] = (),
     unknown_feature: UnknownFeature = "error",
+    text: str | None = None,
 ) -> Ranked:
     """Scores and ranks `lists`; without weights the stated default ranks, and a warning says so.
+
+    Models are given the texts through the pipeline that `text_of` finds.
 
     Raises WeightsError where weights and features or models do not belong together, ConfigError where there
     are no weights for features that have no total either.
     """
+    prepared = text_of(weights, text)
     if weights is None:
         lists = with_decoder_total(lists)
         schema = full_schema(lists, scorers, external)
         weights, warning = default_weights(schema, lists.source, [scorer.name for scorer in scorers])
         vector, _ = fit(weights, schema, lists.source, scorers, "ignore")
-        full = assemble(lists, scorers, external)
+        full = assemble(lists, scorers, external, prepared)
         warnings = [warning]
     else:
         weights.check_models({scorer.name: scorer.digest for scorer in scorers})
         schema = full_schema(lists, scorers, external)
         vector, ignored = fit(weights, schema, lists.source, scorers, unknown_feature)
-        full = assemble(lists, scorers, external, weights.text)
+        full = assemble(lists, scorers, external, prepared)
         warnings = [f"features without a weight are ignored: {', '.join(ignored)}"] if ignored else []
     totals = loglinear.totals(full, vector)
     return Ranked(full, weights, vector, totals, loglinear.ranking(full, totals), tuple(warnings))
+
+
+def rescore_blocks(
+    blocks: Iterable[NbestLists],
+    scorers: Sequence[Scorer],
+    weights: WeightSet | None,
+    *,
+    external: Sequence[tuple[str, Path]] = (),
+    unknown_feature: UnknownFeature = "error",
+    text: str | None = None,
+) -> Iterator[Ranked]:
+    """As `rescore`, block by block: what stands in the score files is taken along in the order of the lists.
+
+    Raises FormatError at the end where a score file has more lines than there were hypotheses.
+    """
+    scores = [(name, open_scores(name, path)) for name, path in external]
+    for lists in blocks:
+        for name, one in scores:
+            check_name(lists, name)
+            lists = lists.with_feature(name, one.take(lists))
+        yield rescore(lists, scorers, weights, unknown_feature=unknown_feature, text=text)
+    for _, one in scores:
+        one.finish()
+
+
+def text_of(weights: WeightSet | None, text: str | None = None) -> str:
+    """The text pipeline that models are given texts through: `text`, or that of the weights.
+
+    Raises WeightsError for another pipeline than the one that the weights were tuned with or name,
+    ConfigError for one that is not known.
+    """
+    own = weights.text if weights is not None else DEFAULT_PIPELINE
+    if text is None:
+        return own
+    name = get_pipeline(text).name
+    if weights is not None and (weights.tuned or own != DEFAULT_PIPELINE):
+        weights.check_text(name)
+    return name
 
 
 def only_features(lists: NbestLists, names: Sequence[str]) -> NbestLists:
@@ -161,13 +205,13 @@ def default_weights(schema: Sequence[Feature], source: str, models: Sequence[str
     would rank, and what the decoder found would count for nothing.
     """
     present = [feature.name for feature in schema if feature.width == 1]
-    total = [name for name in TOTALS if name in present][:1]
+    total = [name for name in RANKING if name in present][:1]
     names = [*total, *models]
     if not names:
         raise WeightsError(
             "no weights, no model and no decoder's total: nothing to rank by",
             where=source,
-            expected=f"weights, a model, or a feature {' or '.join(TOTALS)}",
+            expected=f"weights, a model, or a feature {' or '.join(RANKING)}",
             got=", ".join(feature.name for feature in schema) or "no features",
         )
     idle = [f.name for f in schema if f.name not in names and not _is_ours(f.name, models)]
@@ -175,7 +219,7 @@ def default_weights(schema: Sequence[Feature], source: str, models: Sequence[str
         raise ConfigError(
             "no weights, and the features have no total: the models alone would rank",
             where=source,
-            expected=f"weights (nbest tune finds them), or a feature {' or '.join(TOTALS)}",
+            expected=f"weights (nbest tune finds them), or a feature {' or '.join(RANKING)}",
             got=", ".join(idle),
         )
     each = f" (weight {DEFAULT_WEIGHT:g} each)" if len(names) > 1 else " alone"
@@ -238,7 +282,9 @@ def changed_weights(
     )
 
 
-def ranking_signature(weights: WeightSet | None, models: Mapping[str, str], name: str = "inline") -> str:
+def ranking_signature(
+    weights: WeightSet | None, models: Mapping[str, str], name: str = "inline", text: str | None = None
+) -> str:
     """Everything the numbers depend on: models (name -> digest), weights by content, texts, precision.
 
     `weights` None stands for the default ones; `name` is what the weights are called.
@@ -246,8 +292,7 @@ def ranking_signature(weights: WeightSet | None, models: Mapping[str, str], name
     which = "default"
     if weights is not None:
         which = f"{name}:sha256:{sha256_hex(dump_weights(weights).encode())}"
-    text = weights.text if weights is not None else DEFAULT_PIPELINE
-    return signature({**models, "weights": which, "precision": "fp32", "text": text})
+    return signature({**models, "weights": which, "precision": "fp32", "text": text_of(weights, text)})
 
 
 def _is_ours(name: str, models: Sequence[str]) -> bool:

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from nbest.errors import ConfigError, InputError, LimitError, shorten
 from rescoring.nbest import NbestLists
-from rescoring.pipeline import Ranked, ranking_signature, rescore
-from rescoring.text import DEFAULT_PIPELINE, get_pipeline
+from rescoring.pipeline import Ranked, ranking_signature, rescore, text_of
+from rescoring.text import get_pipeline
 from rescoring.weights import WeightSet
 from service.batching import Answers
 from service.precomputed import PrecomputedScorer
@@ -30,11 +30,12 @@ class Question:
     weights_name: str  # "inline" for weights that came with the request
     options: Options
     lists: Sequence[NbestLists | InputError]  # each list, or what is wrong with it
+    asked_text: str | None = None  # a text pipeline, where the request names one
 
     @property
     def text(self) -> str:
-        """The text pipeline that the weights ask for."""
-        return self.weights.text if self.weights is not None else DEFAULT_PIPELINE
+        """The text pipeline that the request or its weights ask for."""
+        return text_of(self.weights, self.asked_text)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ async def _answer(service: Service, question: Question) -> Outcome:
     ranked = await asyncio.to_thread(_rank, question, models, answers)
     tokens = await _tokens(question, models, ranked) if question.options.tokens else []
     digests = {name: model.scorer.digest for name, model in models.items()}
-    signed = ranking_signature(question.weights, digests, question.weights_name)
+    signed = ranking_signature(question.weights, digests, question.weights_name, question.asked_text)
     return Outcome(ranked, tokens, signed, await asyncio.to_thread(_usage, texts, answers))
 
 
@@ -106,7 +107,9 @@ def _rank(
             continue
         try:
             unknown = question.options.unknown_feature
-            results.append(rescore(lists, scorers, question.weights, unknown_feature=unknown))
+            results.append(
+                rescore(lists, scorers, question.weights, unknown_feature=unknown, text=question.asked_text)
+            )
         except InputError as error:
             results.append(error)
     return results

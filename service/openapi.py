@@ -18,6 +18,7 @@ _REQUESTS: tuple[type[BaseModel], ...] = (RescoreRequest, ScoreRequest, Evaluate
 _QUERY: dict[str, dict[str, Any]] = {  # of a text body; a JSON body has all of it in itself
     "models": {"type": "string", "description": "language models that score the texts, comma-separated"},
     "weights": {"type": "string", "description": "a weight set's name"},
+    "text": {"type": "string", "description": "the text pipeline of the models, such as tags,lower"},
     **{
         name: Options.model_json_schema()["properties"][name]
         for name in ("unknown_feature", "top_k", "deadline_seconds")

@@ -120,6 +120,10 @@ class RescoreEnvelope(In):
         "none: the decoder's total and each model, weight 1 each, with a warning; an error where the lists "
         "have features but no total",
     )
+    text: str | None = Field(
+        default=None,
+        description="the text pipeline of the models, such as tags,lower; by default the weights' own",
+    )
     options: Options = Field(default=Options(), description="what to answer with, and how strictly")
     lists: list[Any] = Field(min_length=1)
 

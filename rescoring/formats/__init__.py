@@ -15,8 +15,7 @@ from nbest.files import STDIO, check_output, check_output_directory, read_lines,
 from rescoring.formats.base import AnyPath, Format, Options, Write
 from rescoring.formats.blocks import BLOCK_HYPOTHESES, Blocks, in_blocks, rereadable
 from rescoring.formats.checks import warn_of_mistakes
-from rescoring.formats.kaldi import KaldiRecord
-from rescoring.formats.moses import MosesRecord
+from rescoring.formats.rows import hypothesis_rows
 from rescoring.formats.table import FORMATS
 from rescoring.nbest import NbestLists
 
@@ -25,6 +24,7 @@ __all__ = [
     "Blocks",
     "Format",
     "check_target",
+    "format_at",
     "format_of",
     "hypothesis_rows",
     "open_blocks",
@@ -96,6 +96,11 @@ def _opened(path: AnyPath, name: str | None, options: Options) -> Iterator[tuple
         one = _format_at(place, name, called or where)
         _check_options(one, options)
         yield one, place, replace(options, called=called)
+
+
+def format_at(path: AnyPath) -> str:
+    """The name of the format of what stands at `path`, by its content; raises as `read_nbest` does."""
+    return _format_at(os.fspath(path), None, os.fspath(path)).name
 
 
 def _check_options(one: Format, options: Options) -> None:
@@ -278,20 +283,3 @@ def open_one_best(
             stream.writelines(f"{line}\n".encode() for line in lines_of(lists, rows))
 
         yield write
-
-
-def hypothesis_rows(lists: NbestLists) -> NDArray[np.int64]:
-    """(M,) the row of each hypothesis of the source, in the source's order.
-
-    M is above N where identical lines were left out; the order differs from the rows' where ids came back.
-    """
-    places: list[tuple[int, int, int]] = []  # (archive, line, row)
-    for row in range(len(lists.texts)):
-        record = lists.records[row] if lists.records else None
-        if isinstance(record, KaldiRecord):
-            places.append((record.archive, record.position, row))
-            continue
-        places.append((0, lists.lines[row] if lists.lines else row, row))
-        if isinstance(record, MosesRecord):
-            places += [(0, line, row) for line in record.repeats]
-    return np.array([row for _, _, row in sorted(places)], dtype=np.int64)

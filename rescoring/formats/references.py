@@ -2,21 +2,25 @@
 
 lines   plain text, line n for the list with the integer id n from 0 (Moses); one file or several
 kaldi   ``utterance words`` a line, matched by utterance id
-JSON Lines carry their references with the lists.
+JSON Lines, mlm-scoring's JSON and fairseq's output carry their references with the lists.
 """
 
 import os
 from collections.abc import Sequence
+from itertools import count
+from pathlib import Path as FilePath
+from typing import NamedTuple
 
 from nbest.errors import ConfigError, FormatError, ReferenceMismatchError, shorten
-from nbest.files import read_lines
+from nbest.files import STDIO, read_lines
 from rescoring.formats import format_of
 from rescoring.formats.kaldi_tables import read_texts
 from rescoring.nbest import NbestLists
-from rescoring.text import squeeze
+from rescoring.text import DEFAULT_PIPELINE, get_pipeline, squeeze
 
 Path = str | os.PathLike[str]
 STYLES = ("lines", "kaldi")
+BY_NAME = ("kaldi", "srilm", "espnet", "mlm")  # formats whose lists are called by names
 
 
 def read_references(
@@ -25,40 +29,91 @@ def read_references(
     style: str | None = None,
     *,
     allow_extra: bool = False,
+    text: str = DEFAULT_PIPELINE,
 ) -> tuple[tuple[str, ...], ...]:
     """S tuples of reference texts for the S lists, one text from each file; words one space apart.
 
-    No path: those that the lists carry. `style` is told from the lists' format unless given: kaldi for
-    Kaldi lists, lines for Moses lists; lists of JSON Lines take kaldi if their ids begin the lines. With
-    `allow_extra` references without a list are allowed (for a part of a set), else they are an error.
-    Raises ReferenceMismatchError naming both sides, FormatError naming file and line.
+    No path: those that the lists carry. A path without a file stands for the files PATH0, PATH1, ... (Moses).
+    `style` is told from the lists' format unless given: kaldi where lists have names (kaldi, srilm, espnet,
+    mlm), lines where they have numbers; lists of JSON Lines take kaldi if their ids begin the lines. With
+    `allow_extra` references without a list are allowed (for a part of a set), else they are an error. The
+    texts go through the pipeline `text`. Raises ReferenceMismatchError naming both sides, FormatError naming
+    file and line.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not given:
-        if not lists.references:
-            raise ReferenceMismatchError(
-                "no references", where=lists.source, expected="a file of references, or lists that carry them"
-            )
-        check_words([text for several in lists.references for text in several], lists.source)
-        return lists.references
+    if given:
+        return references_of(
+            given, lists.ids, format_of(lists), lists.source, style, allow_extra=allow_extra, text=text
+        )
+    if not lists.references:
+        raise ReferenceMismatchError(
+            "no references", where=lists.source, expected="a file of references, or lists that carry them"
+        )
+    check_words([one for several in lists.references for one in several], lists.source)
+    return filtered(lists.references, text)
+
+
+def references_of(
+    paths: Sequence[Path],
+    ids: Sequence[str],
+    format_name: str,
+    source: str,
+    style: str | None = None,
+    *,
+    allow_extra: bool = False,
+    text: str = DEFAULT_PIPELINE,
+) -> tuple[tuple[str, ...], ...]:
+    """As `read_references`, for the ids of lists that need not be in memory."""
     if style not in (None, *STYLES):
         raise ConfigError("unknown style of references", expected=" or ".join(STYLES), got=repr(style))
-    files = [_read_one(path, lists, style or _style(path, lists), allow_extra) for path in given]
-    return tuple(zip(*files, strict=True))
+    wanted = _Wanted(tuple(ids), format_name, source, allow_extra)
+    files = [_read_one(path, wanted, style) for path in numbered_files(paths)]
+    return filtered(tuple(zip(*files, strict=True)), text)
 
 
-def _style(path: Path, lists: NbestLists) -> str:
-    name = format_of(lists)
-    if name == "jsonl":
+def filtered(references: Sequence[Sequence[str]], text: str) -> tuple[tuple[str, ...], ...]:
+    """The references through the text pipeline of that name."""
+    pipeline = get_pipeline(text)
+    return tuple(tuple(pipeline(several)) for several in references)
+
+
+def numbered_files(paths: Sequence[Path]) -> list[Path]:
+    """Moses' way to name several references: of ``ref``, where there is none, ``ref0``, ``ref1``, ..."""
+    found: list[Path] = []
+    for path in paths:
+        name = os.fspath(path)
+        stem = FilePath(name)
+        if name == STDIO or stem.exists() or not stem.with_name(f"{stem.name}0").exists():
+            found.append(path)
+            continue
+        for number in count():
+            place = stem.with_name(f"{stem.name}{number}")
+            if not place.exists():
+                break
+            found.append(place)
+    return found
+
+
+class _Wanted(NamedTuple):
+    """The lists that need references."""
+
+    ids: tuple[str, ...]
+    format_name: str
+    source: str
+    allow_extra: bool
+
+
+def _style(path: Path, wanted: _Wanted) -> str:
+    if wanted.format_name == "jsonl":
         first_words = {line.split(" ", 1)[0].split("\t", 1)[0] for _, line in read_lines(path)}
-        return "kaldi" if first_words >= set(lists.ids) else "lines"
-    return "kaldi" if name == "kaldi" else "lines"
+        return "kaldi" if first_words >= set(wanted.ids) else "lines"
+    return "kaldi" if wanted.format_name in BY_NAME else "lines"
 
 
-def _read_one(path: Path, lists: NbestLists, style: str, allow_extra: bool) -> list[str]:
+def _read_one(path: Path, wanted: _Wanted, style: str | None) -> list[str]:
     """One reference a list, from one file."""
-    by = _by_utterance if style == "kaldi" else _by_line
-    texts = by(path, lists, allow_extra)
+    by = _by_utterance if (style or _style(path, wanted)) == "kaldi" else _by_line
+    texts = by(path, wanted)
     check_words(texts, os.fspath(path))
     return texts
 
@@ -74,45 +129,45 @@ def check_words(references: Sequence[str], where: str) -> None:
         )
 
 
-def _by_utterance(path: Path, lists: NbestLists, allow_extra: bool) -> list[str]:
+def _by_utterance(path: Path, wanted: _Wanted) -> list[str]:
     name = os.fspath(path)
     texts: dict[str, str] = {}
     for row, (utterance, text) in enumerate(read_texts(path)):
         if utterance in texts:
             raise FormatError(f"utterance {utterance} stands there twice", where=f"{name}:{row + 1}")
         texts[utterance] = text
-    missing = [utterance for utterance in lists.ids if utterance not in texts]
-    extra = sorted(texts.keys() - set(lists.ids))
-    if missing or (extra and not allow_extra):
+    missing = [utterance for utterance in wanted.ids if utterance not in texts]
+    extra = sorted(texts.keys() - set(wanted.ids))
+    if missing or (extra and not wanted.allow_extra):
         raise ReferenceMismatchError(
             f"utterances without a reference: {_some(missing)}; references without a list: {_some(extra)}",
             where=name,
-            expected=f"the {len(lists)} utterances of {lists.source}",
+            expected=f"the {len(wanted.ids)} utterances of {wanted.source}",
             got=f"{len(texts)} utterances",
         )
-    return [texts[utterance] for utterance in lists.ids]
+    return [texts[utterance] for utterance in wanted.ids]
 
 
-def _by_line(path: Path, lists: NbestLists, allow_extra: bool) -> list[str]:
+def _by_line(path: Path, wanted: _Wanted) -> list[str]:
     name = os.fspath(path)
     texts = [squeeze(line) for _, line in read_lines(path)]
-    wrong = [list_id for list_id in lists.ids if not (list_id.isascii() and list_id.isdigit())]
-    if wrong and format_of(lists) == "jsonl":  # ids are names: by position
-        numbers = list(range(len(lists)))
+    wrong = [list_id for list_id in wanted.ids if not (list_id.isascii() and list_id.isdigit())]
+    if wrong and wanted.format_name == "jsonl":  # ids are names: by position
+        numbers = list(range(len(wanted.ids)))
     elif wrong:
         raise ReferenceMismatchError(
             "references by line need lists with integer ids", where=name, got=shorten(wrong[0])
         )
     else:
-        numbers = [int(list_id) for list_id in lists.ids]
+        numbers = [int(list_id) for list_id in wanted.ids]
     needed = max(numbers, default=-1) + 1
-    if needed > len(texts) or (needed < len(texts) and not allow_extra):
+    if needed > len(texts) or (needed < len(texts) and not wanted.allow_extra):
         raise ReferenceMismatchError(
             "references and lists do not belong together",
             where=name,
-            expected=f"{needed} lines, as the highest id of {lists.source} is {needed - 1}"
+            expected=f"{needed} lines, as the highest id of {wanted.source} is {needed - 1}"
             if not wrong
-            else f"{needed} lines, one for each list of {lists.source}",
+            else f"{needed} lines, one for each list of {wanted.source}",
             got=f"{len(texts)} lines",
         )
     return [texts[number] for number in numbers]

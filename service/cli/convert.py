@@ -1,9 +1,20 @@
 """nbest convert: lists in one format to another."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from service.cli import options
-from service.cli.loading import read_lists, say_features
+from service.cli.loading import open_lists, say_features
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rescoring.formats import Blocks
+    from rescoring.nbest import NbestLists
 
 
 @click.command()
@@ -11,6 +22,7 @@ from service.cli.loading import read_lists, say_features
 @options.list_format
 @options.features
 @options.words
+@options.beam_size
 @click.option(
     "--to",
     "to_format",
@@ -19,40 +31,84 @@ from service.cli.loading import read_lists, say_features
     show_default=True,
     help="Format to write.",
 )
+@click.option("--renumber", is_flag=True, help="Number the lists from 0 in place of their ids.")
 @options.references
-@options.out("Where the lists go: a file, for Kaldi a directory.", required=True, check=None)
+@options.out("Where the lists go: a file, or a directory (kaldi, espnet, srilm).", required=True, check=None)
 def convert(
     lists: str,
     list_format: str | None,
     features: list[str] | None,
     words_txt: str | None,
+    beam_size: int | None,
     to_format: str,
+    renumber: bool,
     references: tuple[str, ...],
     out: str,
 ) -> None:
-    """Read LISTS (a file or a Kaldi directory) and write them in another format, in the same order.
+    """Read LISTS (a file or a directory) and write them in another format, in the same order.
 
-    A Moses list's total becomes the feature decoder_total. With --ref, JSON Lines carry their references.
+    A Moses list's total becomes the feature decoder_total. With --ref, formats with a place for references
+    (jsonl, mlm, fairseq) carry them. What the new format has no place for is an error, or is said.
     """
-    from dataclasses import replace
-
     from nbest.errors import ConfigError
-    from rescoring.formats import check_target, write_nbest
-    from rescoring.formats.references import read_references
-    from rescoring.pipeline import with_decoder_total
+    from rescoring.formats import check_target, open_writer
 
-    if references and to_format != "jsonl":
+    if references and to_format not in _WITH_REFERENCES:
         raise ConfigError(
-            "only JSON Lines carry references", where="--ref", expected="--to jsonl", got=to_format
+            "only some formats carry references",
+            where="--ref",
+            expected=f"--to {' or '.join(_WITH_REFERENCES)}",
+            got=to_format,
         )
     check_target(out, to_format)
-    found = read_lists(lists, list_format, features, words_txt)
-    if to_format != "moses":  # a Moses line keeps its own total
-        found = with_decoder_total(found)
+    count = hypotheses = 0
+    with open_lists(lists, list_format, features, words_txt, beam_size) as blocks:
+        with open_writer(out, to_format) as write:
+            for found in _changed(blocks, to_format, renumber, references):
+                write(found, _as_they_stand(found), None)
+                count += len(found)
+                hypotheses += len(found.texts)
+        last = found
+    click.echo(f"{count} lists, {hypotheses} hypotheses, {last.features.shape[1]} columns", err=True)
+    if last.references and to_format not in _WITH_REFERENCES:
+        click.echo(f"nbest: warning: the references of {count} lists are left out", err=True)
+    if renumber:
+        click.echo(f"nbest: warning: the ids of {count} lists are replaced by numbers from 0", err=True)
+        if to_format == blocks.format.name:
+            what = "what only its lines hold (alignments, other keys) is left out"
+            click.echo(f"nbest: warning: {what}: the lines are written anew", err=True)
+    say_features(last, last.schema)
+
+
+_WITH_REFERENCES = ("jsonl", "mlm", "fairseq")
+
+
+def _changed(
+    blocks: "Blocks", to_format: str, renumber: bool, references: tuple[str, ...]
+) -> "Iterator[NbestLists]":
+    """The blocks with what the options add."""
+    from dataclasses import replace
+
+    from rescoring.formats.references import references_of
+    from rescoring.pipeline import with_decoder_total
+
+    texts = None
     if references:
-        found = replace(found, references=read_references(references, found))
-    write_nbest(found, out, to_format)
-    click.echo(
-        f"{len(found)} lists, {len(found.texts)} hypotheses, {found.features.shape[1]} columns", err=True
-    )
-    say_features(found, found.schema)
+        texts = references_of(references, blocks.ids, blocks.format.name, blocks.source)
+    first = 0
+    for found in blocks:
+        if to_format != "moses":  # a Moses line keeps its own total
+            found = with_decoder_total(found)
+        if texts is not None:
+            found = replace(found, references=texts[first : first + len(found)])
+        if renumber:
+            ids = tuple(str(first + k) for k in range(len(found)))
+            found = replace(found, ids=ids, records=())
+        first += len(found)
+        yield found
+
+
+def _as_they_stand(lists: "NbestLists") -> "NDArray[np.int64]":
+    import numpy as np
+
+    return np.arange(len(lists.texts), dtype=np.int64)

@@ -29,6 +29,9 @@ from service.cli import options
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of all samples.")
 @options.words
+@options.beam_size
+@options.filters
+@click.option("--detokenize", is_flag=True, help="Compare English as it is printed: --filter detokenize.")
 @options.as_json
 def evaluate(
     output: str,
@@ -42,6 +45,10 @@ def evaluate(
     samples: int,
     seed: int,
     words_txt: str | None,
+    beam_size: int | None,
+    text_filter: str,
+    reference_filter: str,
+    detokenize: bool,
     as_json: bool,
 ) -> None:
     """Score OUTPUT against references, with a 95% bootstrap interval over segments.
@@ -58,21 +65,26 @@ def evaluate(
     from rescoring.metrics import get_metric
     from rescoring.tuning.fingerprint import tuned_on
     from rescoring.weights import read_weights
+    from service.cli.filters import Filters
     from service.cli.outputs import read_output
 
     measure = get_metric(metric_name, tokenize, lowercase)
-    found = read_output(output, references, output_format, words_txt)
+    filters = Filters.named(text_filter, reference_filter, detokenize=detokenize)
+    found = read_output(output, references, output_format, words_txt, beam_size)
     if weights is not None and tuned_on(read_weights(weights), found.lists, found.references):
         raise WeightsError(
             "the weights were tuned on this data: its score would be optimistic",
             where=weights,
             expected="other lists and references than those of the tuning",
         )
+    said = measure.name == "bleu" and tokenize == "none" and not filters.detokenizes
+    found = filters.output(found)
     result = run(found.hypotheses, found.references, measure, samples, seed)
     interval = result.interval
     against = None
     if baseline is not None:
-        other = read_output(baseline, references, None, words_txt if Path(baseline).is_dir() else None)
+        words_of = words_txt if Path(baseline).is_dir() else None
+        other = filters.output(read_output(baseline, references, None, words_of, beam_size))
         against = compare(
             (other.hypotheses, other.references),
             (found.hypotheses, found.references),
@@ -91,7 +103,7 @@ def evaluate(
             "seed": interval.seed,
             "segments": result.segments,
             "counts": dict(result.counts),
-            "signature": result.signed,
+            "signature": f"{result.signed}{filters.signature}",
         }
         if against is not None:
             document["baseline"] = {"output": baseline, **asdict(against)}
@@ -107,4 +119,9 @@ def evaluate(
             f"difference {against.difference:+.2f} from {result.metric} {against.score:.2f} of {baseline}  "
             f"{near}  p {against.p_value:.4f} ({against.test}, {against.trials} trials)"
         )
-    click.echo(f"signature {result.signed}")
+    if said:
+        click.echo(
+            "nbest: BLEU of the tokens as they are (tokenize none): not comparable with BLEU of plain text",
+            err=True,
+        )
+    click.echo(f"signature {result.signed}{filters.signature}")

@@ -2,13 +2,15 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbest.errors import ConfigError, FeatureError
 
 if TYPE_CHECKING:
+    from rescoring.formats import Blocks
     from rescoring.nbest import Feature, NbestLists
     from rescoring.scorer import Scorer, Scores
     from rescoring.weights import WeightSet
@@ -57,7 +59,7 @@ def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
     return catalog.open_scorer(name, self_normalized=self_normalized)
 
 
-def check_new_names(lists: "NbestLists", scorers: "Sequence[Scorer]") -> None:
+def check_new_names(lists: "NbestLists | Blocks", scorers: "Sequence[Scorer]") -> None:
     """Raises FeatureError, before anything is scored, where the lists have a feature of a model's name."""
     names = [feature.name for feature in lists.schema]
     for scorer in scorers:
@@ -87,20 +89,65 @@ def read_lists(
     list_format: str | None,
     features: Sequence[str] | None = None,
     words_txt: str | None = None,
+    beam_size: int | None = None,
 ) -> "NbestLists":
-    """Lists from a file or a Kaldi directory, that may need `words_txt`; `features` chooses among theirs."""
+    """Lists of any format; `features` chooses among theirs.
+
+    Kaldi's may need `words_txt`, NeMo's need `beam_size`.
+    """
     from rescoring.formats import read_nbest
     from rescoring.pipeline import only_features
 
-    if path != "-" and Path(path).is_dir():  # Kaldi: the choice decides what is read at all
-        return read_nbest(path, list_format, columns=features, words_txt=words_txt)
-    if words_txt is not None:
-        raise ConfigError("word ids are Kaldi's", where="--words", expected="an n-best directory", got=path)
-    lists = read_nbest(path, list_format)
+    if _is_kaldi(path, list_format):  # the choice decides what is read at all
+        return read_nbest(path, list_format, columns=features, words_txt=words_txt, beam_size=beam_size)
+    _no_words(path, words_txt)
+    lists = read_nbest(path, list_format, beam_size=beam_size)
     return lists if features is None else only_features(lists, features)
 
 
-def read_weights_for(path: str, lists: "NbestLists") -> "WeightSet":
+@contextmanager
+def open_lists(
+    path: str,
+    list_format: str | None,
+    features: Sequence[str] | None = None,
+    words_txt: str | None = None,
+    beam_size: int | None = None,
+) -> "Iterator[Blocks]":
+    """As `read_lists`, block by block: for lists that need not fit into memory."""
+    from dataclasses import replace
+
+    from rescoring.formats import open_blocks
+    from rescoring.pipeline import only_features
+
+    if _is_kaldi(path, list_format):
+        with open_blocks(
+            path, list_format, columns=features, words_txt=words_txt, beam_size=beam_size
+        ) as blocks:
+            yield blocks
+        return
+    _no_words(path, words_txt)
+    with open_blocks(path, list_format, beam_size=beam_size) as blocks:
+        if features is None:
+            yield blocks
+        else:
+            schema = only_features(next(iter(blocks)), features).schema
+            yield replace(
+                blocks, schema=schema, read=lambda: (only_features(one, features) for one in blocks)
+            )
+
+
+def _is_kaldi(path: str, list_format: str | None) -> bool:
+    from rescoring.formats.kaldi import is_kaldi_directory
+
+    return path != "-" and list_format in (None, "kaldi") and is_kaldi_directory(Path(path))
+
+
+def _no_words(path: str, words_txt: str | None) -> None:
+    if words_txt is not None:
+        raise ConfigError("word ids are Kaldi's", where="--words", expected="an n-best directory", got=path)
+
+
+def read_weights_for(path: str, lists: "NbestLists | Blocks") -> "WeightSet":
     """A weight set's JSON, or what a moses.ini has for these lists: told by the first character.
 
     What of a moses.ini is not used, because lists do not show it, is said on standard error.

@@ -8,7 +8,8 @@ import click
 from nbest.files import check_output
 
 F = TypeVar("F", bound=Callable[..., Any])
-LIST_FORMATS = ("moses", "kaldi", "jsonl")
+# The names of rescoring.formats.FORMATS, said here so that help needs no numpy; a test compares them.
+LIST_FORMATS = ("moses", "kaldi", "jsonl", "mlm", "espnet", "srilm", "fairseq", "nemo")
 
 lists_argument = click.argument("lists", type=str)
 
@@ -27,6 +28,7 @@ self_normalized = click.option(
 )
 list_format = click.option(
     "--format",
+    "--from",
     "list_format",
     type=click.Choice(LIST_FORMATS),
     help="Format of the lists; told from their content by default.",
@@ -42,12 +44,19 @@ features = click.option(
 words = click.option(
     "--words", "words_txt", metavar="FILE", help="Kaldi's words.txt, for directories with word ids only."
 )
+beam_size = click.option(
+    "--beam-size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Hypotheses a list, for NeMo's files, which do not say it.",
+)
 add_feature = click.option(
     "--add-feature",
     "external",
     multiple=True,
     metavar="NAME=FILE",
-    help="One more feature: a file with one number per hypothesis. May repeat.",
+    help="One more feature: a file with one number per hypothesis, SRILM's score directory, or mlm-scoring's "
+    "JSON. A unit may stand before it (log10:FILE, cost:FILE). May repeat.",
 )
 references = click.option(
     "--ref",
@@ -55,7 +64,8 @@ references = click.option(
     multiple=True,
     type=str,
     metavar="FILE",
-    help="Reference texts, one a line, or Kaldi's text. May repeat for several references.",
+    help="Reference texts, one a line, or Kaldi's text. May repeat for several references; of files FILE0, "
+    "FILE1, ... (Moses) the name without the number will do.",
 )
 
 
@@ -79,6 +89,33 @@ def metric(command: F) -> F:
     return chosen(tokenize(lowercase(command)))
 
 
+_STEPS = "raw, lower, tags, hesitations, bpe, sentencepiece, factors, unescape, detokenize (commas between)"
+
+
+def filters(command: F) -> F:
+    """--filter and --ref-filter: what is done to texts before they are compared."""
+    both = click.option(
+        "--filter",
+        "text_filter",
+        default="raw",
+        show_default=True,
+        metavar="NAME",
+        help=f"What is done to hypotheses and references before they are compared: {_STEPS}.",
+    )
+    reference = click.option(
+        "--ref-filter",
+        "reference_filter",
+        default="raw",
+        show_default=True,
+        metavar="NAME",
+        help="What is done to references before that.",
+    )
+    return both(reference(command))
+
+
+model_text = click.option(
+    "--text", default=None, metavar="NAME", help=f"What is done to a text before a model scores it: {_STEPS}."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -14,6 +14,8 @@ from service.cli.loading import read_lists
 @options.metric
 @options.list_format
 @options.words
+@options.beam_size
+@options.filters
 @options.as_json
 @options.out("Also write the best texts, one a list.", default=None)
 def oracle(
@@ -24,6 +26,9 @@ def oracle(
     lowercase: bool,
     list_format: str | None,
     words_txt: str | None,
+    beam_size: int | None,
+    text_filter: str,
+    reference_filter: str,
     as_json: bool,
     out: str | None,
 ) -> None:
@@ -35,15 +40,18 @@ def oracle(
     from rescoring.formats import write_one_best
     from rescoring.formats.references import read_references
     from rescoring.metrics import get_metric
+    from service.cli.filters import Filters
 
     measure = get_metric(metric_name, tokenize, lowercase)
-    found = read_lists(lists, list_format, words_txt=words_txt)
-    texts = read_references(references, found)
-    counts = measure.counts(found.texts, found.segments, texts)  # (N, K)
+    filters = Filters.named(text_filter, reference_filter)
+    found = read_lists(lists, list_format, words_txt=words_txt, beam_size=beam_size)
+    texts = filters.references(read_references(references, found))
+    counts = measure.counts(filters.texts(found.texts), found.segments, texts)  # (N, K)
     best = oracles.oracle(counts, found.offsets, measure)
     first = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))
     if out is not None:
         write_one_best(found, best.rows, out)
+    signed = f"{measure.signature_for(texts)}{filters.signature}"
     if as_json:
         document = {
             "metric": measure.name,
@@ -52,7 +60,7 @@ def oracle(
             "first": first,
             "lists": len(found),
             "hypotheses": len(found.texts),
-            "signature": measure.signature_for(texts),
+            "signature": signed,
         }
         click.echo(json.dumps(document, indent=1))
         return
@@ -61,4 +69,4 @@ def oracle(
         f"{measure.name} oracle {bound}{best.score:.2f}  as the lists stand {first:.2f}  "
         f"{len(found)} lists, {len(found.texts)} hypotheses"
     )
-    click.echo(f"signature {measure.signature_for(texts)}")
+    click.echo(f"signature {signed}")

@@ -1,5 +1,6 @@
 """What `nbest evaluate` can evaluate: text, Kaldi text, JSON Lines of either kind, n-best lists."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 from nbest.errors import ConfigError, FormatError, NotFoundError, shorten
 from nbest.files import STDIO, read_lines
 from rescoring.evaluation import read_pairs
-from rescoring.formats import read_nbest
+from rescoring.formats import format_at, read_nbest
+from rescoring.formats.fairseq import begins_fairseq
 from rescoring.formats.jsonl import parse_json
-from rescoring.formats.references import read_references
+from rescoring.formats.references import numbered_files, read_references
+from rescoring.formats.srilm_lines import HEADERS
 from rescoring.nbest import NbestLists
 
 TEXT_STYLES = ("lines", "kaldi-text")
@@ -28,13 +31,18 @@ class Output:
 
 
 def read_output(
-    path: str, references: Sequence[str], given: str | None, words_txt: str | None = None
+    path: str,
+    references: Sequence[str],
+    given: str | None,
+    words_txt: str | None = None,
+    beam_size: int | None = None,
 ) -> Output:
     """The output at `path` in the format `given`, or told from its content; `words_txt` as Kaldi's ids need.
 
     N-best lists are evaluated as they stand: the first hypothesis of each.
     """
     kind = given or _kind(path)
+    references = [os.fspath(one) for one in numbered_files(references)]
     if words_txt is not None and kind != "kaldi":
         raise ConfigError("word ids are Kaldi's", where="--words", expected="an n-best directory", got=path)
     if kind in TEXT_STYLES or kind == "text":
@@ -45,22 +53,24 @@ def read_output(
     if kind == "jsonl-text":
         lists = _json_texts(path)
         return Output(lists.texts, read_references(references, lists), None, "JSON Lines with one text each")
-    lists = read_nbest(path, kind, words_txt=words_txt)
+    lists = read_nbest(path, kind, words_txt=words_txt, beam_size=beam_size)
     texts = [lists.texts[row] for row in lists.offsets[:-1].tolist()]
     return Output(texts, read_references(references, lists), lists, f"{kind} lists, the first of each")
 
 
 def _kind(path: str) -> str:
     if path != STDIO and Path(path).is_dir():
-        return "kaldi"
+        return format_at(path)
     if path == STDIO:
         return "text"  # standard input can be read once only
     if not Path(path).exists():
         raise NotFoundError("no such file", where=path)
     first = next((line for _, line in read_lines(path) if line.strip(" \t")), "")
     if first.lstrip(" \t").startswith("{"):
-        return "jsonl" if '"hypotheses"' in first else "jsonl-text"
-    return "moses" if first.count("|||") >= 3 else "text"
+        return "jsonl-text" if '"hypotheses"' not in first and format_at(path) == "jsonl" else format_at(path)
+    if first.count("|||") >= 3 or first.strip(" \t") in HEADERS or begins_fairseq(first):
+        return format_at(path)
+    return "text"
 
 
 def _json_texts(path: str) -> NbestLists:

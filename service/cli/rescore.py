@@ -1,12 +1,21 @@
 """nbest rescore: re-rank lists, in the format they came in."""
 
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from service.cli import options
-from service.cli.loading import check_new_names, open_scorers, read_lists
+from service.cli.loading import check_new_names, open_lists, open_scorers
+
+if TYPE_CHECKING:
+    from rescoring.formats import Blocks
+    from rescoring.nbest import NbestLists
+    from rescoring.pipeline import Ranked
 
 
 def _parse_weights(
@@ -45,6 +54,7 @@ def _parse_weights(
 @options.list_format
 @options.features
 @options.words
+@options.beam_size
 @click.option(
     "--unknown-feature",
     type=click.Choice(("error", "ignore")),
@@ -52,7 +62,9 @@ def _parse_weights(
     show_default=True,
     help="What to do with a feature that the weights do not name.",
 )
+@options.model_text
 @click.option("--one-best", is_flag=True, help="Write only the best text of each list.")
+@click.option("--detokenize", is_flag=True, help="With --one-best: English as it is printed.")
 @options.out("Where the lists go: a file, for Kaldi a directory; standard output by default.", check=None)
 def rescore(
     lists: str,
@@ -64,8 +76,11 @@ def rescore(
     list_format: str | None,
     features: list[str] | None,
     words_txt: str | None,
+    beam_size: int | None,
     unknown_feature: str,
+    text: str | None,
     one_best: bool,
+    detokenize: bool,
     out: str,
 ) -> None:
     """Re-rank LISTS (a file or a Kaldi directory) with language models and feature weights.
@@ -78,41 +93,85 @@ def rescore(
     `nbest tune --initial moses.ini` find all of them). Without any weights the decoder's total and the models
     count 1 each, and a warning says so; features without a total are refused then.
     """
+    from nbest.errors import ConfigError
     from rescoring import pipeline
     from rescoring.features import parse_external
-    from rescoring.formats import check_target, format_of, write_nbest, write_one_best
+    from rescoring.formats import check_target
     from rescoring.formats.moses import DECODER_TOTAL
     from service.cli.loading import Counting, read_weights_for
 
+    if detokenize and not one_best:
+        raise ConfigError("only texts are detokenized", where="--detokenize", expected="--one-best")
     began = time.perf_counter()
     given = [parse_external(argument) for argument in external]
-    found = read_lists(lists, list_format, features, words_txt)
-    check_target(out, format_of(found), one_best=one_best)
-    chosen = read_weights_for(weights, found) if weights is not None else None
-    scorers = [Counting(scorer) for scorer in open_scorers(lms, self_normalized=self_normalized)]
-    check_new_names(found, scorers)
-    if DECODER_TOTAL in changes:  # a Moses line's own total, which is no feature otherwise
-        found = pipeline.with_decoder_total(found)
-    if changes:
-        chosen = pipeline.changed_weights(chosen, changes, scorers)
-    policy: pipeline.UnknownFeature = "ignore" if unknown_feature == "ignore" else "error"
-    ranked = pipeline.rescore(found, scorers, chosen, external=given, unknown_feature=policy)
-    if one_best:
-        write_one_best(ranked.lists, ranked.best, out)
-    else:
-        write_nbest(ranked.lists, out, totals=ranked.totals, ranking=ranked.order)
-    for warning in ranked.warnings:
+    with open_lists(lists, list_format, features, words_txt, beam_size) as blocks:
+        check_target(out, blocks.format.name, one_best=one_best)
+        chosen = read_weights_for(weights, blocks) if weights is not None else None
+        scorers = [Counting(scorer) for scorer in open_scorers(lms, self_normalized=self_normalized)]
+        check_new_names(blocks, scorers)
+        several: Iterable[NbestLists] = blocks
+        if DECODER_TOTAL in changes:  # a Moses line's own total, which is no feature otherwise
+            several = map(pipeline.with_decoder_total, blocks)
+        if changes:
+            chosen = pipeline.changed_weights(chosen, changes, scorers)
+        policy: pipeline.UnknownFeature = "ignore" if unknown_feature == "ignore" else "error"
+        pipeline.text_of(chosen, text)  # raises before anything is scored
+        ranked = pipeline.rescore_blocks(
+            several, scorers, chosen, external=given, unknown_feature=policy, text=text
+        )
+        printed = map(_detokenized, ranked) if detokenize else ranked
+        sums = _write(printed, blocks, out, one_best)
+    for warning in sums.warnings:
         click.echo(f"nbest: warning: {warning}", err=True)
-    changed = int(ranked.changed.sum())
     click.echo(
-        f"lists {len(found)}  hypotheses {len(found.texts)}  changed 1-bests {changed}  "
+        f"lists {sums.lists}  hypotheses {sums.hypotheses}  changed 1-bests {sums.changed}  "
         f"{'  '.join(str(scorer) for scorer in scorers)}{'  ' if scorers else ''}"
         f"seconds {time.perf_counter() - began:.2f}",
         err=True,
     )
     digests = {scorer.name: scorer.digest for scorer in scorers}
-    signed = pipeline.ranking_signature(chosen, digests, _called(weights, changes))
+    signed = pipeline.ranking_signature(chosen, digests, _called(weights, changes), text)
     click.echo(f"signature {signed}", err=True)
+
+
+def _detokenized(ranked: "Ranked") -> "Ranked":
+    from rescoring.text import get_pipeline
+
+    texts = tuple(get_pipeline("detokenize")(ranked.lists.texts))
+    return replace(ranked, lists=replace(ranked.lists, texts=texts))
+
+
+@dataclass
+class _Sums:
+    """What the summary says."""
+
+    lists: int = 0
+    hypotheses: int = 0
+    changed: int = 0
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def _write(ranked: "Iterable[Ranked]", blocks: "Blocks", out: str, one_best: bool) -> _Sums:
+    """Each block as it comes: one is in memory, not the file."""
+    from rescoring.formats import open_one_best, open_writer
+
+    sums = _Sums()
+    name = blocks.format.name
+    with ExitStack() as stack:
+        if one_best:
+            write_best = stack.enter_context(open_one_best(out, name, blocks.ids, blocks.source))
+        else:
+            write = stack.enter_context(open_writer(out, name))
+        for one in ranked:
+            if one_best:
+                write_best(one.lists, one.best)
+            else:
+                write(one.lists, one.order, one.totals)
+            sums.lists += len(one.lists)
+            sums.hypotheses += len(one.lists.texts)
+            sums.changed += int(one.changed.sum())
+            sums.warnings.update(dict.fromkeys(one.warnings))
+    return sums
 
 
 def _called(weights: str | None, changes: dict[str, tuple[float, ...]]) -> str:

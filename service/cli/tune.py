@@ -42,9 +42,9 @@ def _parse_fixed(
 @options.features
 @options.words
 @options.add_feature
-@click.option(
-    "--text", default="raw", show_default=True, metavar="NAME", help="raw, or lower: what models see."
-)
+@options.filters
+@options.beam_size
+@options.model_text
 @click.option("--initial", metavar="FILE", help="Where to start: a weight set or a moses.ini; else all ones.")
 @click.option(
     "--fix",
@@ -75,7 +75,10 @@ def tune(
     features: list[str] | None,
     words_txt: str | None,
     external: tuple[str, ...],
-    text: str,
+    text_filter: str,
+    reference_filter: str,
+    beam_size: int | None,
+    text: str | None,
     initial: str | None,
     fixed: dict[str, float],
     restarts: int,
@@ -93,21 +96,24 @@ def tune(
     from rescoring.formats.references import read_references
     from rescoring.metrics import get_metric
     from rescoring.oracle import oracle
-    from rescoring.text import get_pipeline
+    from rescoring.text import DEFAULT_PIPELINE, get_pipeline
     from rescoring.tuning import fingerprint, mert
     from rescoring.weights import Model, Tuning, WeightSet, write_weights
+    from service.cli.filters import Filters
 
     measure = get_metric(metric_name, tokenize, lowercase)
-    prepared = get_pipeline(text).name
+    prepared = get_pipeline(text or DEFAULT_PIPELINE).name
+    filters = Filters.named(text_filter, reference_filter)
     given = [parse_external(argument) for argument in external]
-    found = read_lists(lists, list_format, features, words_txt)
+    found = read_lists(lists, list_format, features, words_txt, beam_size)
     known = read_weights_for(initial, found) if initial is not None else None
-    texts = read_references(references, found)
+    unfiltered = read_references(references, found)
+    texts = filters.references(unfiltered)
     scorers = open_scorers(lms, self_normalized=self_normalized)
     check_new_names(found, scorers)
     schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, given))
     first, bounds = _start(known, fixed, schema, found.source)
-    counts = measure.counts(found.texts, found.segments, texts)  # (N, K)
+    counts = measure.counts(filters.texts(found.texts), found.segments, texts)  # (N, K)
     bound = oracle(counts, found.offsets, measure)
     stands = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))
     best = f"{'' if bound.exact else 'at least '}{bound.score:.2f}"
@@ -133,13 +139,13 @@ def tune(
         ranges=bounds,
         progress=progress,
     )
-    signed = f"{signature({})}|{measure.signature_for(texts)}"
+    signed = f"{signature({})}|{measure.signature_for(texts)}{filters.signature}"
     record = Tuning(
         metric=measure.name,
         signature=signed,
         score=tuned.score,
         lists_sha256=fingerprint.lists_sha256(found),
-        references_sha256=fingerprint.references_sha256(texts),
+        references_sha256=fingerprint.references_sha256(unfiltered),
         optimizer="mert",
         restarts=restarts,
         seed=seed,

@@ -34,7 +34,7 @@ from service.state import Service, service_of
 from service.validation import validated
 
 router = APIRouter(tags=["rescore"])
-_QUERY = ("models", "weights", "unknown_feature", "top_k", "deadline_seconds")
+_QUERY = ("models", "weights", "text", "unknown_feature", "top_k", "deadline_seconds")
 
 
 @router.post("/rescore", include_in_schema=False)
@@ -66,32 +66,34 @@ async def _json(service: Service, request: Request, body: bytes) -> Response:
         read_lists, envelope.lists, service.settings.max_text_bytes, service.settings.max_features
     )
     weights, name = _weights(service, envelope.weights)
-    question = Question(envelope.models, weights, name, envelope.options, [one.content for one in lists])
+    contents = [one.content for one in lists]
+    question = Question(envelope.models, weights, name, envelope.options, contents, envelope.text)
     outcome = await answer(service, question)
     return await asyncio.to_thread(_json_response, request, lists, question.options, outcome)
 
 
 async def _text(service: Service, request: Request, body: bytes) -> Response:
     options, models, weights_name = _query(request)
+    text = request.query_params.get("text")
     lists = await asyncio.to_thread(_moses, body, service)
     weights, name = _weights(service, weights_name)
     if weights is None:
         lists = await asyncio.to_thread(with_decoder_total, lists)
     if JSON in request.headers.get("accept", ""):
         each = await asyncio.to_thread(lambda: [lists.select([segment]) for segment in range(len(lists))])
-        question = Question(models, weights, name, options, each)
+        question = Question(models, weights, name, options, each, text)
         outcome = await answer(service, question)
         named = [RequestList(one.ids[0], one) for one in each]
         return await asyncio.to_thread(_json_response, request, named, options, outcome)
-    outcome = await answer(service, Question(models, weights, name, options, [lists]))
+    outcome = await answer(service, Question(models, weights, name, options, [lists], text))
     (ranked,) = outcome.ranked
     if isinstance(ranked, InputError):
         raise ranked
     headers = {"X-Nbest-Signature": outcome.signature}
     if ranked.warnings:
         headers["X-Nbest-Warnings"] = "; ".join(ranked.warnings).encode("ascii", "replace").decode()
-    text = await asyncio.to_thread(_moses_text, ranked, options.top_k)
-    return Response(text, media_type=f"{TEXT}; charset=utf-8", headers=headers)
+    body_out = await asyncio.to_thread(_moses_text, ranked, options.top_k)
+    return Response(body_out, media_type=f"{TEXT}; charset=utf-8", headers=headers)
 
 
 def _moses(body: bytes, service: Service) -> NbestLists:

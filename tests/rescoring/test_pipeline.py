@@ -178,7 +178,7 @@ def test_without_weights_features_without_a_total_are_an_error_before_anything_i
         rescore(LISTS, [scorer], None)
     assert str(caught.value) == (
         "lists: no weights, and the features have no total: the models alone would rank; expected weights"
-        " (nbest tune finds them), or a feature decoder_total or total; got ac"
+        " (nbest tune finds them), or a feature decoder_total or total or score; got ac"
     )
     assert scorer.seen == []
 

@@ -170,6 +170,30 @@ def test_lower_casing_is_for_the_model_only(client: TestClient) -> None:
     assert result["ranking"][0]["features"]["small.oov"] == 0
 
 
+def test_the_text_pipeline_of_a_request(client: TestClient) -> None:
+    lists = [one_list("l", [{"text": "<s> A MAN [noise]", "features": {}}])]
+    answer = post(client, models=["small"], text="tags,lower", lists=lists)
+    (result,) = answer["results"]
+    assert result["ranking"][0]["text"] == "<s> A MAN [noise]"
+    assert result["ranking"][0]["features"]["small"] == -3.5
+    assert answer["signature"].endswith("|text:tags.1,lower.1")
+    weights = {"features": {"small": 1.0}, "text": "lower"}
+    body = {"models": ["small"], "weights": weights, "text": "tags", "lists": lists}
+    refused = client.post("/v1/rescore", json=body)
+    assert (refused.status_code, refused.json()["expected"], refused.json()["got"]) == (
+        422,
+        "'lower.1'",
+        "tags.1",
+    )
+    unknown = client.post("/v1/rescore", json={"models": ["small"], "text": "up", "lists": lists})
+    assert (unknown.status_code, unknown.json()["got"]) == (422, "up")
+    text = client.post(
+        "/rescore?models=small&text=lower", content="0 ||| A MAN ||| d= 1 ||| 0\n", headers=TEXT
+    )
+    assert " small= -3.5 " in text.text
+    assert text.headers["X-Nbest-Signature"].endswith("|text:lower.1")
+
+
 def test_two_models_score_together(client: TestClient) -> None:
     weights = {"features": {"small": 1.0, "local": 2.0}}
     lists = [one_list("m", [{"text": "a man", "features": {}}])]
@@ -409,9 +433,9 @@ WORDS = {
     "top_k beyond": ('{"lists": [1], "options": {"top_k": 99999999999999999999}}', "/options/top_k", "number out of range", "at most 2147483647", "99999999999999999999"),
     "contributions": ('{"lists": [1], "options": {"contributions": 1}}', "/options/contributions", "wrong type", "true or false", "1"),
     "deadline": ('{"lists": [1], "options": {"deadline_seconds": "1"}}', "/options/deadline_seconds", "wrong type", "a number", "the string '1'"),
-    "unknown field": ('{"lists": [1], "model": 1}', "/model", "unknown field", "one of models, weights, options, lists", "model"),
-    "a key of 300,000 characters": ('{"lists": [1], "' + "x" * 300_000 + '": 1}', "", "unknown field", "one of models, weights, options, lists", f"{'x' * 80}… (300000 characters)"),
-    "a surrogate for a key": ('{"lists": [1], "\\ud800": 1}', "/\\ud800", "unknown field", "one of models, weights, options, lists", "\\ud800"),
+    "unknown field": ('{"lists": [1], "model": 1}', "/model", "unknown field", "one of models, weights, text, options, lists", "model"),
+    "a key of 300,000 characters": ('{"lists": [1], "' + "x" * 300_000 + '": 1}', "", "unknown field", "one of models, weights, text, options, lists", f"{'x' * 80}… (300000 characters)"),
+    "a surrogate for a key": ('{"lists": [1], "\\ud800": 1}', "/\\ud800", "unknown field", "one of models, weights, text, options, lists", "\\ud800"),
     "a surrogate for a weight": ('{"lists": [1], "weights": {"features": {"\\ud800": "x"}}}', "/weights/features", "wrong type", "a finite number or an array of them", "the string 'x'"),
 }  # fmt: skip
 
