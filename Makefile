@@ -1,5 +1,6 @@
 # make run: the service and its page on http://127.0.0.1:8000    make test: the gate
 # make run ARGS="--port 8011": any options of nbest serve    make test ARGS="tests/service": of pytest
+# make native: builds the compiled kernels into an environment that is there already
 export VENV ?= .venv
 run:
 	scripts/setup run
@@ -10,8 +11,11 @@ test:
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest $(ARGS)
+native:
+	scripts/setup run
+	$(VENV)/bin/python -m pip install --quiet ./native
 image:
 	scripts/setup run
 	scripts/wheels
 	docker compose build
-.PHONY: run test image
+.PHONY: run test native image

@@ -217,6 +217,41 @@ def test_a_level_brings_what_it_needs_and_no_more(
     assert ("pip install --quiet --no-deps --editable ." in log) == itself
 
 
+NATIVE = "pip install --quiet ./native"
+
+
+def with_native(machine: Machine, *, compiler: bool = True) -> None:
+    (machine.project / "native").mkdir()
+    (machine.project / "native" / "kernels.cpp").write_text("int x;")
+    if compiler:
+        install(machine.bin / "c++", "#!/bin/sh\n")
+
+
+def test_kernels_are_built_where_there_is_a_compiler(machine: Machine) -> None:
+    with_native(machine)
+    assert machine.succeed("run")[-1] == NATIVE
+    assert machine.succeed("run") == []
+    (machine.project / "native" / "kernels.cpp").write_text("int y;")
+    assert machine.succeed("run")[-1] == NATIVE
+    assert NATIVE not in machine.succeed("libraries", VENV="other")
+
+
+def test_no_compiler_and_it_goes_on_without_them(machine: Machine) -> None:
+    with_native(machine, compiler=False)
+    assert NATIVE not in machine.succeed("run")
+    done = machine.setup("run", VENV="other")
+    assert "setup: no C++ compiler, so no compiled kernels (with g++ installed, `make native`" in done.stdout
+
+
+def test_kernels_that_cannot_be_built_are_no_obstacle(machine: Machine) -> None:
+    with_native(machine)
+    done = machine.setup("run", FAKE_PIP_FAILS="./native", FAKE_OFFER="1")
+    assert done.returncode == 0
+    said = "setup: the compiled kernels could not be built (.venv/native.log says why): scoring goes on"
+    assert said in done.stdout
+    assert "No space left on device" in (machine.project / ".venv/native.log").read_text()
+
+
 def test_a_second_call_does_nothing(machine: Machine) -> None:
     machine.succeed("dev")
     for level in ("dev", "run", "libraries"):
@@ -525,8 +560,8 @@ def test_every_direct_dependency_is_pinned(repository: Path) -> None:
     pins = [re.fullmatch(r"([A-Za-z0-9_.-]+)==[0-9][0-9a-z.]*", line) for line in lines if line[:1] != "#"]
     assert all(pins), "every line is NAME==VERSION"
     pinned = {re.sub(r"[-_.]+", "-", pin[1]).lower() for pin in pins if pin}
-    missing = {re.split(r"[^A-Za-z0-9_.-]", name)[0].lower() for name in wanted} - pinned
-    assert missing == set()
+    names = {re.split(r"[^A-Za-z0-9_.-]", name)[0] for name in wanted}
+    assert {re.sub(r"[-_.]+", "-", name).lower() for name in names} - pinned == set()
 
 
 @pytest.mark.parametrize(
