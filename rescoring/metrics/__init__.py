@@ -37,15 +37,13 @@ def get_metric(name: str, tokenize: str = "none", lowercase: bool = False, jobs:
     """
     if any(sign in name for sign in "+-*"):
         terms = parse_mix(name)
-        takes = {
-            one: ("none" if one != "bleu" else tokenize, lowercase and one in ("bleu", "chrf"))
-            for _, one in terms
-        }
-        if (tokenize != "none" and "bleu" not in takes) or (
-            lowercase and not takes.keys() & {"bleu", "chrf"}
-        ):
+        names = {one for _, one in terms}
+        if (tokenize != "none" and "bleu" not in names) or (lowercase and not names & {"bleu", "chrf"}):
             raise _not_its_option(name)
-        return Mix([(weight, get_metric(one, *takes[one], jobs)) for weight, one in terms])
+        takes = {"bleu": (tokenize, lowercase), "chrf": ("none", lowercase)}
+        return Mix(
+            [(weight, get_metric(one, *takes.get(one, ("none", False)), jobs)) for weight, one in terms]
+        )
     if name == "bleu":
         return Bleu(tokenize, lowercase)
     if name not in METRICS:

@@ -4,6 +4,7 @@ The lists' envelopes say where each 1-best changes. One sort of all corners and 
 changes in the counts give the summed counts, and so the corpus score, of every stretch between two corners.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,16 @@ def stretches(heights: Heights, slopes: Slopes, offsets: Ints, counts: Ints) -> 
     )
 
 
-def best_step(line: Stretches, metric: Metric, low: float = -np.inf, high: float = np.inf) -> Step | None:
+def best_step(
+    line: Stretches,
+    metric: Metric,
+    low: float = -np.inf,
+    high: float = np.inf,
+    loss: Callable[[Floats], Floats] | None = None,
+) -> Step | None:
     """The middle of the best stretch between `low` and `high`; None where no stretch is wide enough.
 
+    `loss` says for places (M,) on the line what is taken off the score of a stretch with that middle.
     Of several best ones that in the middle of the widest run of them: neighbours may well score the same.
     Past the last corner, where there is no middle, the step goes a little beyond the corner.
     """
@@ -69,6 +77,8 @@ def best_step(line: Stretches, metric: Metric, low: float = -np.inf, high: float
         return None
     left, right = left[wide], right[wide]
     scores = metric.score(line.sums[wide])
+    if loss is not None:
+        scores = scores - loss(_middle(left, right))
     best = scores.max() if metric.larger_is_better else scores.min()
     turns = np.diff(np.concatenate([[False], scores == best, [False]]))
     begins, ends = np.flatnonzero(turns).reshape(-1, 2).T  # runs of best stretches
@@ -76,14 +86,14 @@ def best_step(line: Stretches, metric: Metric, low: float = -np.inf, high: float
     begin, end = begins[widest], ends[widest]
     centre = _middle(left[begin], right[end - 1])
     at = begin + int(np.searchsorted(right[begin : end - 1], centre))  # never on a corner within the run
-    return Step(_middle(left[at], right[at]), float(best))
+    return Step(float(_middle(left[at], right[at])), float(best))
 
 
-def _middle(left: float, right: float) -> float:
-    if np.isinf(left) and np.isinf(right):
-        return 0.0
-    if np.isinf(left):
-        return float(right - OPEN_END * max(1.0, abs(right)))
-    if np.isinf(right):
-        return float(left + OPEN_END * max(1.0, abs(left)))
-    return float((left + right) / 2)
+def _middle(left: Floats, right: Floats) -> Floats:
+    """The middles of stretches; of an open one a place near its end."""
+    with np.errstate(invalid="ignore"):  # inf - inf
+        before = right - OPEN_END * np.maximum(1.0, np.abs(right))
+        after = left + OPEN_END * np.maximum(1.0, np.abs(left))
+        between = (left + right) / 2.0
+    ends = [np.isinf(left) & np.isinf(right), np.isinf(left), np.isinf(right)]
+    return np.select(ends, [np.zeros_like(left), before, after], between)

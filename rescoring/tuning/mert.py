@@ -8,61 +8,34 @@ others from random ones; none knows of another, so they may run in any order and
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import ConfigError, FormatError, WeightsError
-from rescoring.loglinear import one_best, totals
+from nbest.errors import ConfigError
 from rescoring.metrics.base import Metric
 from rescoring.nbest import NbestLists
 from rescoring.parallel import in_order
-from rescoring.tuning.risk import ascend
+from rescoring.tuning.result import (
+    Descent,
+    Start,
+    Tuned,
+    check_counts,
+    checked_initial,
+    checked_ranges,
+    score_of,
+)
+from rescoring.tuning.risk import PENALTY, ascend
 from rescoring.tuning.space import Place, Space
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Start = Literal["given", "random"]
 
 RESTARTS = 20
 RANDOM_DIRECTIONS = 16  # a round; every other one moves a few columns only
 FEW = (2, 4)  # columns that such a direction moves
-PENALTY = 0.003  # of the first descent's expected score, per squared weight of a standardised column
 PENALTIES = (0.001, 0.1)  # of the later descents'; drawn log-uniformly
 LEAST_GAIN = 1e-3  # points of the metric: a round that gains less is the last
-
-
-@dataclass(frozen=True)
-class Descent:
-    """One descent: where it started, the score it reached, the exact line searches it made."""
-
-    start: Start
-    score: float
-    line_searches: int
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What tuning found.
-
-    vector         (F,) weights, their absolute values summing to 1 unless ranges fix the scale
-    score          of the 1-bests under `vector`, on the tuning lists
-    initial_score  of the 1-bests under the initial weights
-    descents       one for each restart, in order
-    constant       columns that are the same throughout every list: 0, unless the initial weights were best
-    """
-
-    vector: Floats
-    score: float
-    initial_score: float
-    descents: tuple[Descent, ...]
-    constant: tuple[str, ...]
-
-    @property
-    def line_searches(self) -> int:
-        """Exact line searches of all descents."""
-        return sum(descent.line_searches for descent in self.descents)
 
 
 def tune(
@@ -75,6 +48,7 @@ def tune(
     seed: int = 1,
     random_directions: int = RANDOM_DIRECTIONS,
     ranges: Floats | None = None,
+    l2: float = 0.0,
     jobs: int = 1,
     progress: Callable[[int, Tuned], None] | None = None,
 ) -> Tuned:
@@ -82,9 +56,11 @@ def tune(
 
     `initial` (F,) is where the first of `restarts` descents sets out, ones unless given. `ranges` (F, 2)
     holds the lowest and highest weight of each column, infinite where there is none; one that is neither
-    infinite nor 0 fixes the scale, else weights are scaled to an absolute sum of 1. `jobs` processes share
-    the descents. `progress` is told after each descent how many are done and what is best so far. The same
-    arguments give the same weights, whatever the `jobs`, and they never score less than the initial ones.
+    infinite nor 0 fixes the scale, else weights are scaled to an absolute sum of 1. `l2` stabilises: so many
+    points of the metric are taken off for each unit of squared distance from the minimum-risk weights, both
+    in standardised columns and of length 1 where the scale is free. `jobs` processes share the descents.
+    `progress` is told after each descent how many are done and what is best so far. The same arguments give
+    the same weights, whatever the `jobs`, and they never score less than the initial ones.
 
     Raises FormatError for an empty list, WeightsError for weights or ranges that do not fit.
     """
@@ -92,10 +68,14 @@ def tune(
     check_counts(lists, counts, metric)
     if restarts < 1 or random_directions < 0:
         raise ConfigError("no descent to make", expected="restarts of at least 1, directions of at least 0")
+    if not 0.0 <= l2 < np.inf:
+        raise ConfigError("not a penalty", where="l2", expected="0 or more", got=f"{l2:g}")
     bounds = checked_ranges(lists, first, ranges)
     best = start = Tuned(first, *2 * (score_of(lists, counts, metric, first),), (), ())
     space = Space.of(lists, counts, metric, bounds)
     best = start = replace(start, vector=space.scaled(first), constant=space.constant(lists))
+    if l2:
+        space = space.pulled(ascend(space, first * space.spreads, PENALTY).point, l2)
     task = _Descents(space, first * space.spreads, seed, random_directions)
     highest: float | None = None
     for descent, point in in_order(task, range(restarts), jobs):
@@ -174,58 +154,3 @@ def _random_point(space: Space, random: np.random.Generator) -> Floats:
         point = np.where(both, low + share * (high - low), point)
     point = np.where(point < low, low + np.abs(point), point)
     return np.where(point > high, high - np.abs(point), point)
-
-
-def check_counts(lists: NbestLists, counts: Ints, metric: Metric) -> None:
-    """Raises FormatError unless there are counts (N, K) for the lists, and lists at all."""
-    if counts.shape != (len(lists.texts), len(metric.count_names)):
-        raise FormatError(
-            "counts do not fit the lists",
-            where=lists.source,
-            expected=f"shape {(len(lists.texts), len(metric.count_names))}",
-            got=f"{counts.shape}",
-        )
-    if not len(lists):
-        raise FormatError("no lists to tune on", where=lists.source)
-
-
-def checked_initial(lists: NbestLists, initial: Floats | None) -> Floats:
-    """(F,) the initial weights, ones unless given; raises WeightsError where they do not fit."""
-    width = lists.features.shape[1]
-    first = np.ones(width) if initial is None else np.asarray(initial, dtype=np.float64)
-    if first.shape != (width,) or not np.isfinite(first).all():
-        raise WeightsError(
-            "initial weights do not fit",
-            where=lists.source,
-            expected=f"{width} finite weights",
-            got=str(first),
-        )
-    return first
-
-
-def checked_ranges(lists: NbestLists, first: Floats, ranges: Floats | None) -> Floats:
-    """(F, 2) the bounds, infinite unless given; raises WeightsError where they do not fit."""
-    if ranges is None:
-        return np.tile([-np.inf, np.inf], (len(first), 1))
-    ranges = np.asarray(ranges, dtype=np.float64)
-    if ranges.shape != (len(first), 2) or np.isnan(ranges).any():
-        raise WeightsError(
-            "ranges do not fit",
-            where=lists.source,
-            expected=f"({len(first)}, 2) bounds",
-            got=f"{ranges.shape}",
-        )
-    for column, (low, high) in enumerate(ranges.tolist()):
-        if low > high or low == np.inf or high == -np.inf or not low <= first[column] <= high:
-            raise WeightsError(
-                f"range of {lists.column_names[column]} does not fit",
-                where=lists.source,
-                expected="low <= initial weight <= high",
-                got=f"low {low:g}, initial {first[column]:g}, high {high:g}",
-            )
-    return ranges
-
-
-def score_of(lists: NbestLists, counts: Ints, metric: Metric, vector: Floats) -> float:
-    """The metric of the 1-bests under `vector`, as whoever applies the weights will get them."""
-    return float(metric.score(counts[one_best(lists, totals(lists, vector))].sum(axis=0)))

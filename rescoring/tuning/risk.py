@@ -11,10 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nbest.errors import ConfigError
+from rescoring.metrics.base import Metric
+from rescoring.nbest import NbestLists
+from rescoring.tuning.result import Tuned, check_counts, checked_initial, checked_ranges, score_of
 from rescoring.tuning.space import Space
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
+PENALTY = 0.003  # points of the metric per squared weight of a standardised column
 MEMORY = 6  # steps that L-BFGS remembers
 STEPS = 100  # at most
 LEAST_GAIN = 1e-3  # points of the metric: a step that gains less is the last
@@ -129,3 +135,31 @@ def _curved(uphill: Floats, moves: list[tuple[Floats, Floats]]) -> Floats:
     for (step, fall), pull in zip(moves, reversed(pulls), strict=True):
         direction += step * (pull - float(fall @ direction) / float(step @ fall))
     return direction
+
+
+def tune(
+    lists: NbestLists,
+    counts: Ints,
+    metric: Metric,
+    initial: Floats | None = None,
+    *,
+    l2: float = PENALTY,
+    ranges: Floats | None = None,
+) -> Tuned:
+    """The weights (F,) with which the expected metric, less `l2` times the squared weights, is best.
+
+    Arguments as of `mert.tune`; nothing is random here. The weights keep their scale: it is that of the
+    posterior. Raises as `mert.tune` does.
+    """
+    first = checked_initial(lists, initial)
+    check_counts(lists, counts, metric)
+    bounds = checked_ranges(lists, first, ranges)
+    if not 0.0 <= l2 < np.inf:
+        raise ConfigError("not a penalty", where="l2", expected="0 or more", got=f"{l2:g}")
+    before = score_of(lists, counts, metric, first)
+    space = Space.of(lists, counts, metric, bounds)
+    found = ascend(space, first * space.spreads, l2)
+    vector = np.where(space.varies, found.point / space.spreads, 0.0)
+    if space.scales:
+        vector = vector * found.scale
+    return Tuned(vector, score_of(lists, counts, metric, vector), before, (), space.constant(lists))

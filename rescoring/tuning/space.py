@@ -4,7 +4,7 @@ Each column is centred within its list, which changes no ranking, and divided by
 means as much for a log-probability of -200 as for a count of 3.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Place:
-    """A point (F,) of the search, the scores of all hypotheses there, and the metric of the 1-bests."""
+    """A point (F,) of the search, the scores of all hypotheses there, and what the 1-bests are worth.
+
+    That is the metric, made worse by the pull where there is one.
+    """
 
     point: Floats
     heights: Heights
@@ -40,6 +43,8 @@ class Space:
     bounds   (F, 2) of a point
     scales   whether points may be scaled: no finite bound but 0
     weighed  (K, N) the counts as floating point, for expectations
+    anchor   (F,) the point that pulls
+    pull     points of the metric per squared distance from the anchor
     """
 
     columns: Floats
@@ -52,6 +57,8 @@ class Space:
     counts: Ints
     weighed: Floats
     metric: Metric
+    anchor: Floats
+    pull: float = 0.0
 
     @classmethod
     def of(cls, lists: NbestLists, counts: Ints, metric: Metric, ranges: Floats) -> "Space":
@@ -81,7 +88,28 @@ class Space:
             for column, differs in zip(columns, varies.tolist(), strict=True)
         )
         weighed = np.array(counts.T, dtype=np.float64, order="C")
-        return cls(columns, spreads, varies, axes, bounds, scales, lists.offsets, counts, weighed, metric)
+        return cls(
+            columns=columns,
+            spreads=spreads,
+            varies=varies,
+            axes=axes,
+            bounds=bounds,
+            scales=scales,
+            offsets=lists.offsets,
+            counts=counts,
+            weighed=weighed,
+            metric=metric,
+            anchor=np.zeros(len(columns)),
+        )
+
+    def pulled(self, anchor: Floats, pull: float) -> "Space":
+        """This space with a pull towards `anchor`."""
+        return replace(self, anchor=self._unit(anchor), pull=pull)
+
+    def loss(self, points: Floats) -> Floats:
+        """(...) what the pull takes from the metric at points (..., F), with the metric's sign."""
+        sign = 1.0 if self.metric.larger_is_better else -1.0
+        return np.asarray(sign * self.pull * np.sum((self._unit(points) - self.anchor) ** 2, axis=-1))
 
     def better(self, score: float, than: float) -> bool:
         """Whether a score of the metric is better than another."""
@@ -94,13 +122,10 @@ class Space:
 
     def place(self, point: Floats) -> Place:
         """The point, brought within the bounds and to length 1 where the scale is free, and its score."""
-        point = np.where(self.varies, np.clip(point, self.bounds[:, 0], self.bounds[:, 1]), 0.0)
-        length = float(np.linalg.norm(point))
-        if self.scales and length > 0.0:
-            point = point / length
+        point = self._unit(np.where(self.varies, np.clip(point, *self.bounds.T), 0.0))
         heights = Heights.of(self.combined(point), self.offsets)
         score = float(self.metric.score(self.counts[heights.summits].sum(axis=0)))
-        return Place(point, heights, score)
+        return Place(point, heights, score - float(self.loss(point)) if self.pull else score)
 
     def move(self, here: Place, direction: Floats, slopes: Slopes | None = None) -> Place:
         """The best place on the line through `here`; `here` itself where none is better.
@@ -110,11 +135,18 @@ class Space:
         if slopes is None:
             slopes = Slopes.of(self.combined(direction), self.offsets)
         line = stretches(here.heights, slopes, self.offsets, self.counts)
-        step = best_step(line, self.metric, *self.reach(here.point, direction))
+        low, high = self.reach(here.point, direction)
+        loss = (lambda g: self.loss(here.point + g[:, None] * direction)) if self.pull else None
+        step = best_step(line, self.metric, low, high, loss)
         if step is None or not self.better(step.score, here.score):
             return here
         there = self.place(here.point + step.distance * direction)
         return there if self.better(there.score, here.score) else here
+
+    def _unit(self, points: Floats) -> Floats:
+        """The points (..., F), of length 1 where the scale is free."""
+        lengths = np.linalg.norm(points, axis=-1, keepdims=True)
+        return points / np.where(lengths > 0.0, lengths, 1.0) if self.scales else points
 
     def reach(self, point: Floats, direction: Floats) -> tuple[float, float]:
         """How far to both sides the bounds let a point go."""

@@ -118,3 +118,13 @@ def test_bleu_along_a_line() -> None:
     assert found is not None
     assert found.score == pytest.approx(100.0)
     assert found.distance == pytest.approx(2.2)
+
+
+def test_a_loss_is_taken_off() -> None:
+    """Two stretches score 0.25 and 1: far places are worth less."""
+    far = line([0.0, 2.0, 8.0, 10.0], [0, 1, 0, 4, 0])
+    larger = Errors(larger_is_better=True)
+    assert best_step(far, larger) == Step(9.0, 4.0)  # type: ignore[arg-type]
+    near = best_step(far, larger, loss=lambda places: places**2)  # type: ignore[arg-type]
+    assert near is not None
+    assert (near.distance, near.score) == (1.0, 0.0)

@@ -182,3 +182,14 @@ def test_several_processes_find_the_same(noisy: tuple[NbestLists, Any]) -> None:
     alone, shared = (tune(*noisy, WER, restarts=3, jobs=jobs) for jobs in (1, 2))
     assert alone.vector.tobytes() == shared.vector.tobytes()
     assert alone.descents == shared.descents
+
+
+def test_a_pull_holds_the_weights(noisy: tuple[NbestLists, Any]) -> None:
+    """The stronger, the nearer to each other the weights of different seeds."""
+    spreads = []
+    for l2 in (0.0, 1e6):
+        vectors = [tune(*noisy, WER, restarts=1, seed=seed, l2=l2).vector for seed in range(3)]
+        spreads.append(float(np.std(vectors, axis=0).sum()))
+    assert spreads[1] < spreads[0] / 100
+    with pytest.raises(ConfigError, match="not a penalty; expected 0 or more; got -1"):
+        tune(*noisy, WER, l2=-1.0)
