@@ -74,19 +74,22 @@ def moses_blocks(
     Each block has the features of its own lines. Raises OutOfOrderError for an id whose list was over
     before: such a file has to be read whole.
     """
-    for block in grouped(lines, source, size, lambda line: line.partition("|||")[0].strip(" ")):
+    for block in grouped(lines, source, size, _id_of):
         yield _read(block, source, keep_total, notes)
+
+
+def _id_of(line: str) -> str:
+    return line.partition("|||")[0].strip(" ").lstrip("0") or "0"
 
 
 def _read(lines: Lines, source: str, keep_total: bool, notes: Notes) -> NbestLists:
     reader = _Reader(source, notes)
-    for number, line in lines:
-        reader.add(number, line)
+    reader.take(lines)
     return reader.finish(keep_total=keep_total)
 
 
 class _Reader:
-    """Takes lines one by one; parses the numbers of BLOCK_LINES lines together."""
+    """Takes lines; parses the numbers of BLOCK_LINES lines together."""
 
     def __init__(self, source: str, notes: Notes) -> None:
         self.source, self.notes = source, notes
@@ -100,35 +103,41 @@ class _Reader:
         self.totals: list[NDArray[np.float64]] = []
         self.pending_fields: list[str] = []
         self.pending_totals: list[str] = []
-        self.id_text, self.segment = "", -1
 
-    def add(self, number: int, line: str) -> None:
-        row = len(self.texts)
-        first = self.rows.setdefault(line, row)
-        if first != row:
-            self.repeats.setdefault(first, []).append(number)
-            return
-        parts = line.split("|||")
-        if len(parts) < 4:
-            if not line.strip(" \t"):
-                del self.rows[line]
-                return
-            raise FormatError(
-                f"too few fields between '|||': {shorten(line)}",
-                where=f"{self.source}:{number}",
-                expected=f"at least 4: {_SHAPE}",
-                got=str(len(parts)),
-            )
-        if parts[0] != self.id_text or not row:
-            self.id_text = parts[0]
-            self.segment = self.ids.setdefault(self._id(parts[0], number), len(self.ids))
-        self.numbers.append(number)
-        self.segments.append(self.segment)
-        self.texts.append(scoring_text(parts[1]))
-        self.pending_fields.append(parts[2])
-        self.pending_totals.append(parts[3].strip(" "))
-        if len(self.pending_fields) == BLOCK_LINES:
-            self._parse_pending()
+    def take(self, lines: Lines) -> None:
+        rows, texts, numbers, segments = self.rows, self.texts, self.numbers, self.segments
+        fields, totals = self.pending_fields, self.pending_totals
+        id_text, segment = None, -1
+        for number, line in lines:
+            row = len(texts)
+            first = rows.setdefault(line, row)
+            if first != row:
+                self.repeats.setdefault(first, []).append(number)
+                continue
+            parts = line.split("|||")
+            if len(parts) < 4:
+                if line.strip(" \t"):
+                    raise self._too_few(parts, number, line)
+                del rows[line]
+                continue
+            if parts[0] != id_text:
+                id_text = parts[0]
+                segment = self.ids.setdefault(self._id(id_text, number), len(self.ids))
+            numbers.append(number)
+            segments.append(segment)
+            texts.append(scoring_text(parts[1]))
+            fields.append(parts[2])
+            totals.append(parts[3].strip(" "))
+            if len(fields) == BLOCK_LINES:
+                self._parse_pending()
+
+    def _too_few(self, parts: list[str], number: int, line: str) -> FormatError:
+        return FormatError(
+            f"too few fields between '|||': {shorten(line)}",
+            where=f"{self.source}:{number}",
+            expected=f"at least 4: {_SHAPE}",
+            got=str(len(parts)),
+        )
 
     def _id(self, field: str, number: int) -> str:
         digits = field.strip(" ")
@@ -145,15 +154,17 @@ class _Reader:
         fields, totals = self.pending_fields, self.pending_totals
         if not fields:
             return
-        places = [f"{self.source}:{number}" for number in self.numbers[-len(fields) :]]
-        self.pieces += parse_block(fields, places)
+        lines = self.numbers[-len(fields) :]
+        self.pieces += parse_block(fields, lines, self.source)
         numbers = finite_array(totals)
         if numbers is None:
+            places = (f"{self.source}:{number}" for number in lines)
             numbers = np.array(
-                [finite(total, "the total", where) for total, where in zip(totals, places, strict=True)]
+                [finite(total, "the total", at) for total, at in zip(totals, places, strict=True)]
             )
         self.totals.append(numbers)
-        self.pending_fields, self.pending_totals = [], []
+        fields.clear()
+        totals.clear()
 
     def finish(self, *, keep_total: bool) -> NbestLists:
         self._parse_pending()
@@ -169,9 +180,7 @@ class _Reader:
             schema=schema,
             features=features,
             lines=tuple(self.numbers),
-            records=tuple(
-                MosesRecord(line, own, tuple(self.repeats.get(row, ()))) for line, row in self.rows.items()
-            ),
+            records=self._records(own),
             source=self.source,
         )
         if keep_total:
@@ -181,19 +190,26 @@ class _Reader:
         self._report(in_one_piece)
         return lists if in_one_piece else _reordered(lists, order)
 
+    def _records(self, own: frozenset[str]) -> tuple[MosesRecord, ...]:
+        if not self.repeats:
+            return tuple(MosesRecord(line, own, ()) for line in self.rows)
+        return tuple(
+            MosesRecord(line, own, tuple(self.repeats.get(row, ()))) for line, row in self.rows.items()
+        )
+
     def _report(self, in_one_piece: bool) -> None:
         self.notes.add(REPEATED, sum(map(len, self.repeats.values())))
         if not in_one_piece:
             self.notes.add("ids come back later in the file; their lists were joined")
 
 
-def parse_block(fields: Sequence[str], places: Sequence[str]) -> list[Piece]:
-    """The feature fields of some lines, all at once if they are laid out alike, else one by one."""
-    layout = Layout(fields[0], places[0])
+def parse_block(fields: Sequence[str], lines: Sequence[int], source: str) -> list[Piece]:
+    """The feature fields of some `lines`, all at once if they are laid out alike, else one by one."""
+    layout = Layout(fields[0], f"{source}:{lines[0]}")
     values = layout.block(fields)
     if values is not None:
         return [Piece(layout.features, values)]
-    parsed = [parse_field(field, where) for field, where in zip(fields, places, strict=True)]
+    parsed = [parse_field(field, f"{source}:{number}") for field, number in zip(fields, lines, strict=True)]
     return [
         Piece(schema_of(line), np.array([[number for numbers in line.values() for number in numbers]]))
         for line in parsed
