@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli import options
-from service.cli.loading import open_lists, say_features
+from service.cli.loading import open_lists, read_lists, say_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     "to_format",
-    type=click.Choice(options.LIST_FORMATS),
+    type=click.Choice((*options.LIST_FORMATS, "extractor")),
     default="jsonl",
     show_default=True,
-    help="Format to write.",
+    help="Format to write; extractor: the feature and score files of Moses' mert and kbmira, for which --ref is "
+    "needed.",
 )
 @click.option("--renumber", is_flag=True, help="Number the lists from 0 in place of their ids.")
 @options.references
@@ -53,6 +54,9 @@ def convert(
     from nbest.errors import ConfigError
     from rescoring.formats import check_target, open_writer
 
+    if to_format == "extractor":
+        _extract(read_lists(lists, list_format, features, words_txt, beam_size), references, out)
+        return
     if references and to_format not in _WITH_REFERENCES:
         raise ConfigError(
             "only some formats carry references",
@@ -81,6 +85,23 @@ def convert(
 
 
 _WITH_REFERENCES = ("jsonl", "mlm", "fairseq")
+_EXTRACTED = ("features.dat", "scores.dat")
+
+
+def _extract(lists: "NbestLists", references: tuple[str, ...], out: str) -> None:
+    """What Moses' extractor writes: features without totals, and the counts of BLEU."""
+    from nbest.files import write_whole_directory
+    from rescoring.formats.moses_extractor import bleu_counts, write_extractor
+    from rescoring.formats.references import read_references
+    from rescoring.metrics import get_metric
+    from rescoring.pipeline import tunable
+
+    texts = read_references(references, lists)
+    counts = bleu_counts(get_metric("bleu").counts(lists.texts, lists.segments, texts))
+    with write_whole_directory(out, replaces=_EXTRACTED) as fresh:
+        features, scores = (fresh / name for name in _EXTRACTED)
+        write_extractor(tunable(lists), counts, features, scores)
+    click.echo(f"{len(lists)} lists, {len(lists.texts)} hypotheses: {', '.join(_EXTRACTED)}", err=True)
 
 
 def _changed(

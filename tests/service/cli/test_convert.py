@@ -246,3 +246,21 @@ def test_every_command_reads_every_format(run: Any, tmp_path: Path, name: str, t
     )  # fmt: skip
     assert again.exit_code == 0, again.output
     assert read(tmp_path / "again", name).ids == ("0", "1")
+
+
+def test_the_files_of_moses_tuners(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text("a cat sat\ndogs\n")
+    command = ["convert", made(tmp_path, "moses"), "--to", "extractor", "--out", tmp_path / "out"]
+    result = run(*command, "--ref", tmp_path / "ref")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out/features.dat").read_text().split("\n")[:2] == [
+        "FEATURES_TXT_BEGIN_0 0 2 2 score_0 lm_0",
+        "-1.5 -9 ",
+    ]
+    assert (tmp_path / "out/scores.dat").read_text().split("\n")[:3] == [
+        "SCORES_TXT_BEGIN_0 0 2 9 BLEU",
+        "2 3 1 2 0 1 0 0 3 ",
+        "3 3 2 2 1 1 0 0 3 ",
+    ]
+    assert run(*command, "--ref", tmp_path / "ref").exit_code == 0  # its own files may be replaced
+    assert "no references" in run(*command).stderr
