@@ -38,7 +38,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How and on what weights were tuned; hashes are hexadecimal sha256."""
+    """How and on what weights were tuned; hashes are hexadecimal sha256.
+
+    runs  the scores of all runs, where there were several and these weights are the best one's
+    """
 
     metric: str
     signature: str
@@ -48,6 +51,7 @@ class Tuning:
     optimizer: str
     restarts: int
     seed: int
+    runs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,8 @@ def dump_weights(weights: WeightSet) -> str:
     }
     if weights.tuning is not None:
         content["tuning"] = asdict(weights.tuning)
+        if not weights.tuning.runs:
+            del content["tuning"]["runs"]
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -244,7 +250,8 @@ def _model(read: StrictJson, content: Any, at: str) -> Model:
 
 
 def _tuning(read: StrictJson, content: Any) -> Tuning:
-    block = read.mapping(content, "/tuning", {field.name for field in fields(Tuning)})
+    block = read.mapping(content, "/tuning", {field.name for field in fields(Tuning)} - {"runs"}, ("runs",))
+    runs = read.sequence(block.get("runs", []), "/tuning/runs")
     at = {name: f"/tuning/{name}" for name in block}
     return Tuning(
         metric=read.string(block["metric"], at["metric"]),
@@ -255,6 +262,7 @@ def _tuning(read: StrictJson, content: Any) -> Tuning:
         optimizer=read.string(block["optimizer"], at["optimizer"]),
         restarts=read.integer(block["restarts"], at["restarts"]),
         seed=read.integer(block["seed"], at["seed"]),
+        runs=tuple(read.number(score, f"/tuning/runs/{k}") for k, score in enumerate(runs)),
     )
 
 

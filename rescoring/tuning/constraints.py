@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import ConfigError, FeatureError, shorten
+from nbest.errors import ConfigError, shorten
 from rescoring.nbest import Feature, NbestLists
 
 Floats = NDArray[np.float64]
@@ -120,12 +120,5 @@ def _columns(lists: NbestLists, name: str) -> list[int]:
     """The columns that a name means; raises FeatureError where there are none."""
     if name in lists.column_names:
         return [lists.column_names.index(name)]
-    try:
-        found = lists.columns(name)
-    except FeatureError:
-        raise FeatureError(
-            f"unknown feature {shorten(name)}",
-            where=lists.source,
-            expected=f"one of {', '.join(lists.column_names)}",
-        ) from None
+    found = lists.columns(name)
     return list(range(found.start, found.stop))

@@ -107,7 +107,7 @@ def kaldi_weights(
 
 
 def table(points: Sequence[Point], metric: Metric) -> str:
-    """LMWT down, penalty across, the best shares in each place; the best point of all is marked with a star."""
+    """LMWT down, penalty across, the best shares in each place; a star marks the best point of all."""
     best = best_point(points, metric)
     rows = list(dict.fromkeys(point.lmwt for point in points))
     columns = list(dict.fromkeys(point.penalty for point in points))

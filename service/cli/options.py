@@ -74,9 +74,9 @@ def metric(command: F) -> F:
     chosen = click.option(
         "--metric",
         "metric_name",
-        type=click.Choice(("bleu", "wer")),
+        metavar="NAME",
         required=True,
-        help="BLEU (larger is better) or word error rate (smaller is better).",
+        help="bleu, chrf (larger is better); wer, cer, ter (smaller is better); or a sum: bleu-0.5*ter.",
     )
     tokenize = click.option(
         "--tokenize",
@@ -85,7 +85,7 @@ def metric(command: F) -> F:
         metavar="NAME",
         help="BLEU: sacrebleu's tokenizer; 13a for plain text.",
     )
-    lowercase = click.option("--lowercase", is_flag=True, help="BLEU: ignore case.")
+    lowercase = click.option("--lowercase", is_flag=True, help="BLEU and chrF: ignore case.")
     return chosen(tokenize(lowercase(command)))
 
 

@@ -2,34 +2,26 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 import click
 
+from nbest.errors import ConfigError, shorten
 from service.cli import options
 from service.cli.loading import check_new_names, open_scorers, read_lists, read_weights_for, say_features
+from service.cli.optimizers import OPTIMIZERS, parse_fixed, parse_ranges, parse_values
 
 if TYPE_CHECKING:
     from rescoring.loglinear import Floats
-    from rescoring.nbest import Feature
+    from rescoring.nbest import Feature, NbestLists
+    from rescoring.tuning.constraints import Constraints
     from rescoring.weights import WeightSet
+    from service.cli.optimizers import Settings
 
 
-def _parse_fixed(
-    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
-) -> dict[str, float]:
-    from nbest.errors import ConfigError, shorten
-    from rescoring.formats.numbers import finite
-
-    fixed: dict[str, float] = {}
-    for value in values:
-        name, equals, number = value.rpartition("=")
-        if not (name and equals):
-            raise ConfigError("not a weight", where="--fix", expected="NAME=WEIGHT", got=shorten(value))
-        if name in fixed:
-            raise ConfigError("a weight is fixed twice", where="--fix", got=shorten(name))
-        fixed[name] = finite(number, f"the weight of {shorten(name)}", "--fix")
-    return fixed
+WORTH_PROCESSES = 200_000  # hypotheses times descents: less is done before another process has begun
 
 
 @click.command()
@@ -50,9 +42,75 @@ def _parse_fixed(
     "--fix",
     "fixed",
     multiple=True,
-    callback=_parse_fixed,
+    callback=parse_fixed,
     metavar="NAME=WEIGHT",
     help="Keep this weight. May repeat.",
+)
+@click.option(
+    "--range",
+    "ranges",
+    multiple=True,
+    callback=parse_ranges,
+    metavar="NAME=LOW:HIGH",
+    help="Keep this weight between LOW and HIGH, either of which may be left out. May repeat.",
+)
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME,NAME",
+    help="Keep the ratios of these weights as they are at the start. May repeat.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    default="mert",
+    show_default=True,
+    help="mert: exact line searches; risk: the expected metric, stable; mira: batch MIRA; grid: Kaldi's "
+    "LMWT by word insertion penalty; choose: the best of all but the grid on held-out folds of LISTS.",
+)
+@click.option(
+    "--l2",
+    type=click.FloatRange(0),
+    help="mert and risk: penalty on large or far weights. [mert: 0, risk: 0.003]",
+)
+@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="choose: parts of LISTS.")
+@click.option(
+    "--acoustic", default="ac", show_default=True, metavar="NAME", help="grid: the acoustic feature."
+)
+@click.option(
+    "--lmwt",
+    default="7:17",
+    show_default=True,
+    callback=parse_values,
+    metavar="LOW:HIGH",
+    help="grid: LM weights.",
+)
+@click.option(
+    "--wip",
+    default="0,0.5,1",
+    show_default=True,
+    callback=parse_values,
+    metavar="P,P",
+    help="grid: word insertion penalties.",
+)
+@click.option("--mix", metavar="OLD,NEW", help="grid: two language models that share the weight of one.")
+@click.option(
+    "--merge",
+    "others",
+    multiple=True,
+    metavar="LISTS",
+    help="Lists of another decoder run to add. May repeat.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Tune so often, each time with the next seed: mean and spread are said, the best weights written.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Processes; by default all processors, if there is much to do."
 )
 @click.option("--restarts", type=click.IntRange(1), default=20, show_default=True, help="Descents to make.")
 @click.option(
@@ -81,11 +139,23 @@ def tune(
     text: str | None,
     initial: str | None,
     fixed: dict[str, float],
+    ranges: dict[str, tuple[float, float]],
+    groups: tuple[str, ...],
+    optimizer: str,
+    l2: float | None,
+    folds: int,
+    acoustic: str,
+    lmwt: tuple[float, ...],
+    wip: tuple[float, ...],
+    mix: str | None,
+    others: tuple[str, ...],
+    runs: int,
+    jobs: int | None,
     restarts: int,
     seed: int,
     out: str,
 ) -> None:
-    """Find the weights of LISTS' features and of the models' scores by minimum error rate training.
+    """Find the weights of LISTS' features and of the models' scores that make the best hypotheses win.
 
     The decoder's total takes no part: it is a sum of the others. Scores on these lists are optimistic;
     evaluate on other data. Progress goes to standard error.
@@ -96,23 +166,35 @@ def tune(
     from rescoring.formats.references import read_references
     from rescoring.metrics import get_metric
     from rescoring.oracle import oracle
+    from rescoring.parallel import processors
     from rescoring.text import DEFAULT_PIPELINE, get_pipeline
-    from rescoring.tuning import fingerprint, mert
+    from rescoring.tuning import fingerprint
+    from rescoring.tuning.constraints import Constraints, constrained
+    from rescoring.tuning.merged import merged
+    from rescoring.tuning.result import Tuned
     from rescoring.weights import Model, Tuning, WeightSet, write_weights
     from service.cli.filters import Filters
+    from service.cli.optimizers import Grid, Settings, choose, optimize, search_grid
 
-    measure = get_metric(metric_name, tokenize, lowercase)
+    settings = Settings(optimizer, restarts, seed, l2, jobs or 1)
+    rules = Constraints(fixed, ranges, [group.split(",") for group in groups])
+    mixed = _check(settings, rules, runs, mix)
+    measure = get_metric(metric_name, tokenize, lowercase, jobs or processors())
     prepared = get_pipeline(text or DEFAULT_PIPELINE).name
     filters = Filters.named(text_filter, reference_filter)
     given = [parse_external(argument) for argument in external]
-    found = read_lists(lists, list_format, features, words_txt, beam_size)
+    read = [read_lists(one, list_format, features, words_txt, beam_size) for one in (lists, *others)]
+    found = merged(read) if others else read[0]
+    if others and given:
+        raise ConfigError("score files are for one file of lists", where="--merge", got="--add-feature")
     known = read_weights_for(initial, found) if initial is not None else None
-    unfiltered = read_references(references, found)
+    unfiltered = read_references(references, read[0])  # merged lists have the same segments
     texts = filters.references(unfiltered)
     scorers = open_scorers(lms, self_normalized=self_normalized)
     check_new_names(found, scorers)
     schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, given))
-    first, bounds = _start(known, fixed, schema, found.source)
+    first = _start(known, schema, found.source)
+    constrained(_columns_only(schema, found.source), first, rules)  # wrong names are said before scoring
     counts = measure.counts(filters.texts(found.texts), found.segments, texts)  # (N, K)
     bound = oracle(counts, found.offsets, measure)
     stands = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))
@@ -121,24 +203,33 @@ def tune(
     _say(f"{len(found)} lists, {len(found.texts)} hypotheses, {columns} weights to tune")
     say_features(found, schema)
     _say(f"{measure.name} {stands:.2f} as the lists stand, {best} by the oracle")
+    if jobs is None and len(found.texts) * restarts * runs > WORTH_PROCESSES:
+        settings = replace(settings, jobs=processors())
     full = pipeline.tunable(pipeline.assemble(found, scorers, given, prepared))
     began = time.monotonic()
 
-    def progress(done: int, so_far: mert.Tuned) -> None:
+    def progress(done: int, so_far: Tuned) -> None:
         if done in (1, *(restarts * quarter // 4 for quarter in (1, 2, 3))):
             seconds = time.monotonic() - began
             _say(f"{measure.name} {so_far.score:.2f} after {done} of {restarts} descents, {seconds:.0f} s")
 
-    tuned = mert.tune(
-        full,
-        counts,
-        measure,
-        first,
-        restarts=restarts,
-        seed=seed,
-        ranges=bounds,
-        progress=progress,
-    )
+    problem = constrained(full, first, rules)
+    if settings.optimizer == "choose":
+        settings, held_out = choose(problem, counts, measure, settings, folds)
+        for name, score in held_out.items():
+            _say(f"{measure.name} {score:.2f} held out on {folds} folds: {name}")
+    if settings.optimizer == "grid":
+        tuned, said = search_grid(full, counts, measure, Grid(acoustic, lmwt, wip, mixed))
+        found_runs = [tuned]
+        _say(said)
+    else:
+        found_runs = [
+            optimize(problem, counts, measure, replace(settings, seed=seed + number), progress)
+            for number in range(runs)
+        ]
+        tuned = (max if measure.larger_is_better else min)(found_runs, key=lambda run: run.score)
+    scores = tuple(run.score for run in found_runs)
+    vector = tuned.vector if settings.optimizer == "grid" else problem.vector(tuned.vector)
     signed = f"{signature({})}|{measure.signature_for(texts)}{filters.signature}"
     record = Tuning(
         metric=measure.name,
@@ -146,15 +237,19 @@ def tune(
         score=tuned.score,
         lists_sha256=fingerprint.lists_sha256(found),
         references_sha256=fingerprint.references_sha256(unfiltered),
-        optimizer="mert",
-        restarts=restarts,
-        seed=seed,
+        optimizer=settings.optimizer if settings.l2 is None else f"{settings.optimizer}, l2 {settings.l2:g}",
+        restarts=restarts if settings.optimizer == "mert" else 1,
+        seed=seed + scores.index(tuned.score),
+        runs=scores if runs > 1 else (),
     )
     models = [Model(scorer.name, scorer.digest) for scorer in scorers]
-    write_weights(WeightSet.from_vector(tuned.vector, full.schema, models, prepared, record), out)
+    write_weights(WeightSet.from_vector(vector, full.schema, models, prepared, record), out)
     if tuned.constant:
         _say(f"the same throughout every list, so without weight: {', '.join(tuned.constant)}")
     _say(f"{measure.name} {tuned.initial_score:.2f} at the start, {tuned.score:.2f} tuned")
+    if runs > 1:
+        spread = f"standard deviation {stdev(scores):.2f}, {min(scores):.2f} to {max(scores):.2f}"
+        _say(f"{measure.name} of {runs} runs: mean {fmean(scores):.2f}, {spread}")
     _say(f"signature {signed}")
 
 
@@ -162,26 +257,57 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _start(
-    weights: "WeightSet | None", fixed: dict[str, float], schema: "Sequence[Feature]", source: str
-) -> "tuple[Floats | None, Floats | None]":
-    """(F,) where to start and (F, 2) the bounds of each weight; None for the tuner's own choice.
+def _check(settings: "Settings", rules: "Constraints", runs: int, mix: str | None) -> tuple[str, str] | None:
+    """The two names of --mix; raises ConfigError for options that do not go together."""
+    if runs > 1 and settings.optimizer in ("grid", "risk"):
+        raise ConfigError(
+            f"{settings.optimizer} has no seed: every run is the same",
+            where="--runs",
+            expected="1",
+            got=str(runs),
+        )
+    if settings.optimizer == "grid" and (rules.fixed or rules.ranges or rules.groups or settings.l2):
+        raise ConfigError(
+            "the grid has its own rules",
+            where="--optimizer grid",
+            expected="no --fix, --range, --group, --l2",
+        )
+    if mix is None:
+        return None
+    old, comma, new = mix.partition(",")
+    if settings.optimizer != "grid" or not comma or not old or not new or "," in new or old == new:
+        raise ConfigError(
+            "not a mixture", where="--mix", expected="OLD,NEW with --optimizer grid", got=shorten(mix)
+        )
+    return old, new
 
-    A feature that `weights` do not name starts at 0; a fixed weight is both of its bounds. Raises
-    FeatureError for an unknown name, WeightsError for another number of weights.
+
+def _columns_only(schema: "Sequence[Feature]", source: str) -> "NbestLists":
+    """Lists with these features, and nothing in them."""
+    import numpy as np
+
+    from rescoring.nbest import NbestLists
+
+    nothing = np.zeros((0, sum(feature.width for feature in schema)))
+    return NbestLists((), np.zeros(1, dtype=np.int64), (), tuple(schema), nothing, source=source)
+
+
+def _start(weights: "WeightSet | None", schema: "Sequence[Feature]", source: str) -> "Floats":
+    """(F,) where to start: ones, or `weights` and 0 for a feature that they do not name.
+
+    Raises FeatureError for an unknown name, WeightsError for another number of weights.
     """
     import numpy as np
 
-    from nbest.errors import FeatureError, WeightsError, shorten
+    from nbest.errors import FeatureError, WeightsError
 
     given = weights.features if weights is not None else {}
     widths = {feature.name: feature.width for feature in schema}
-    for name in (*given, *fixed):
+    for name, values in given.items():
         if name not in widths:
             raise FeatureError(
                 f"unknown feature {shorten(name)}", where=source, expected=f"one of {', '.join(widths)}"
             )
-    for name, values in given.items():
         if len(values) != widths[name]:
             raise WeightsError(
                 f"initial weights of {name} do not fit",
@@ -189,13 +315,6 @@ def _start(
                 expected=f"{widths[name]} weights",
                 got=f"{len(values)}",
             )
-    if weights is None and not fixed:
-        return None, None
     default = 1.0 if weights is None else 0.0
-    first: list[float] = []
-    bounds: list[tuple[float, float]] = []
-    for name, width in widths.items():
-        keep = fixed.get(name)
-        first += [keep] * width if keep is not None else given.get(name, (default,) * width)
-        bounds += [(-np.inf, np.inf) if keep is None else (keep, keep)] * width
-    return np.array(first), np.array(bounds) if fixed else None
+    first = [given.get(name, (default,) * width) for name, width in widths.items()]
+    return np.array([weight for values in first for weight in values])
