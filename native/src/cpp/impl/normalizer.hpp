@@ -2,8 +2,7 @@
 //
 // Integer products are a sieve: whatever has more than a small share of the sum is computed again in floats.
 
-constexpr int OUT_C = 2, PANEL = OUT_C * W;
-constexpr int OUT_T = NBEST_OUTPUT_TOKENS;       // a tile's tokens; half as many with two sums for each product
+constexpr int OUT_SUMS = 2 * NBEST_OUTPUT_TOKENS;  // registers of sums in a tile
 constexpr float NOT_A_WORD = -1e30f;             // logit of the lanes beyond the last row
 // Share of the sum from which a row is computed again.
 constexpr float again(Products kind) { return kind == Products::INT8 ? 0.003f : 0.01f; }
@@ -21,13 +20,15 @@ struct Sums {
     explicit Sums(int64_t n) : shift(n, 0.0f), total(n, 0.0) {}
 };
 
+template <int C>
 struct Panel {
     std::vector<int32_t> numbers, low_numbers, room;
-    float step[PANEL], low[PANEL], bias[PANEL];
+    float step[C * W], low[C * W], bias[C * W];
 };
 
-template <Products KIND>
-void make_panel(const NormalizerJob& job, int64_t p, Panel& panel) {
+template <Products KIND, int C>
+void make_panel(const NormalizerJob& job, int64_t p, Panel<C>& panel) {
+    constexpr int PANEL = C * W;
     const Rows& rows = *job.rows;
     const int real = static_cast<int>(std::min<int64_t>(PANEL, rows.rows - p * PANEL));
     constexpr bool bytes = KIND != Products::FLOAT;
@@ -44,16 +45,16 @@ void make_panel(const NormalizerJob& job, int64_t p, Panel& panel) {
 }
 
 // Logits of a tile.
-template <Products KIND, int T>
-NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, int64_t tile, const Panel& panel,
-                              vf (&logits)[T][OUT_C]) {
+template <Products KIND, int T, int C>
+NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, int64_t tile, const Panel<C>& panel,
+                              vf (&logits)[T][C]) {
     const int64_t cols = job.rows->cols;
     if constexpr (KIND == Products::FLOAT) {
-        vf sum[T][OUT_C] = {};
-        multiply<T, OUT_C>(packed.numbers.data() + tile * cols * T, reinterpret_cast<const float*>(panel.numbers.data()),
+        vf sum[T][C] = {};
+        multiply<T, C>(packed.numbers.data() + tile * cols * T, reinterpret_cast<const float*>(panel.numbers.data()),
                            cols, sum);
         each<T>(NBEST_EACH(t) {
-            each<OUT_C>(NBEST_EACH(c) { logits[t][c] = sum[t][c] + load(panel.bias + c * W); });
+            each<C>(NBEST_EACH(c) { logits[t][c] = sum[t][c] + load(panel.bias + c * W); });
         });
     }
 #if NBEST_VNNI
@@ -65,26 +66,26 @@ NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, in
                        load(panel.bias + c * W);
     };
     if constexpr (KIND == Products::INT8) {
-        vi sum[T][OUT_C] = {};
-        multiply<T, OUT_C>(packed.bytes.data() + tile * q * T, panel.numbers.data(), q, sum);
-        each<T>(NBEST_EACH(t) { each<OUT_C>(NBEST_EACH(c) { set(t, c, floats(sum[t][c])); }); });
+        vi sum[T][C] = {};
+        multiply<T, C>(packed.bytes.data() + tile * q * T, panel.numbers.data(), q, sum);
+        each<T>(NBEST_EACH(t) { each<C>(NBEST_EACH(c) { set(t, c, floats(sum[t][c])); }); });
     }
     if constexpr (KIND == Products::INT15) {
-        vi high[T][OUT_C] = {}, mixed[T][OUT_C] = {};
+        vi high[T][C] = {}, mixed[T][C] = {};
         const int32_t *x = packed.bytes.data() + tile * q * T, *x_low = packed.low_bytes.data() + tile * q * T;
         const int32_t *wide = panel.numbers.data(), *fine = panel.low_numbers.data();
         if (job.low) {  // a row's number is 128 byte + low byte
-            multiply_15_bits<T, OUT_C, true>(x, x_low, wide, fine, q, high, mixed);
+            multiply_15_bits<T, C, true>(x, x_low, wide, fine, q, high, mixed);
             each<T>(NBEST_EACH(t) {
                 const float left_out = 63.5f * packed.low_sum[tile * T + t];  // low bytes are 63.5 in the mean
-                each<OUT_C>(NBEST_EACH(c) {
+                each<C>(NBEST_EACH(c) {
                     set(t, c, (floats(high[t][c]) * 128.0f + floats(mixed[t][c])) * 128.0f + left_out);
                 });
             });
         } else {
-            multiply_15_bits<T, OUT_C, false>(x, x_low, wide, fine, q, high, mixed);
+            multiply_15_bits<T, C, false>(x, x_low, wide, fine, q, high, mixed);
             each<T>(NBEST_EACH(t) {
-                each<OUT_C>(NBEST_EACH(c) { set(t, c, floats(high[t][c]) * 128.0f + floats(mixed[t][c])); });
+                each<C>(NBEST_EACH(c) { set(t, c, floats(high[t][c]) * 128.0f + floats(mixed[t][c])); });
             });
         }
     }
@@ -101,35 +102,41 @@ NBEST_INLINE float sum_of(vf v) {
 #endif
 }
 
-template <Products KIND, int T>
+template <Products KIND, int T, int C>
 void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t count, int64_t first_panel,
                     int64_t last_panel, Sums& sums) {
+    constexpr int PANEL = C * W;
     const int64_t tiles = (count + T - 1) / T, words = KIND == Products::FLOAT ? job.rows->cols : quads(job.rows->cols);
-    Panel panel;
+    Panel<C> panel;
     panel.numbers.resize(words * PANEL);
     panel.low_numbers.resize(job.low ? words * PANEL : 0);
-    for (int64_t p = first_panel; p < last_panel; ++p) {
-        make_panel<KIND>(job, p, panel);
+    // What is large shows once there is a sum to compare with: the first panels are gone through again for it.
+    constexpr bool SIEVE = KIND != Products::FLOAT;
+    const int64_t blind = std::min<int64_t>(SIEVE ? std::ceil(1.2f / again(KIND) / PANEL) : 0, last_panel - first_panel);
+    for (int64_t turn = first_panel; turn < last_panel + blind; ++turn) {
+        const bool second = turn >= last_panel, looks = SIEVE && turn >= first_panel + blind;
+        const int64_t p = second ? turn - last_panel + first_panel : turn;
+        make_panel<KIND, C>(job, p, panel);
         for (int64_t tile = 0; tile < tiles; ++tile) {
-            vf logits[T][OUT_C];
-            tile_logits<KIND, T>(job, packed, tile, panel, logits);
+            vf logits[T][C];
+            tile_logits<KIND, T, C>(job, packed, tile, panel, logits);
             each<T>(NBEST_EACH(t) {
                 const int64_t n = tile * T + t;
-                if (p == first_panel) {  // any logit will do for a shift, a large one is safer
+                if (turn == first_panel) {  // any logit will do for a shift, a large one is safer
                     float lanes[PANEL];
-                    each<OUT_C>(NBEST_EACH(c) { store(lanes + c * W, logits[t][c]); });
+                    each<C>(NBEST_EACH(c) { store(lanes + c * W, logits[t][c]); });
                     sums.shift[n] = *std::max_element(lanes, lanes + PANEL);
                 }
-                vf values[OUT_C], sum = {};
-                each<OUT_C>(NBEST_EACH(c) { sum += values[c] = exp_of(logits[t][c] - sums.shift[n]); });
-                const double total = sums.total[n] += sum_of(sum);
-                if constexpr (KIND != Products::FLOAT) {
-                    const float limit = again(KIND) * static_cast<float>(total);
+                vf values[C], sum = {};
+                each<C>(NBEST_EACH(c) { sum += values[c] = exp_of(logits[t][c] - sums.shift[n]); });
+                if (!second) sums.total[n] += sum_of(sum);
+                if (looks) {
+                    const float limit = again(KIND) * static_cast<float>(sums.total[n]);
                     vi large = {};
-                    each<OUT_C>(NBEST_EACH(c) { large |= values[c] > limit; });
+                    each<C>(NBEST_EACH(c) { large |= values[c] > limit; });
                     if (__builtin_expect(any(large), 0) && n < count) {
                         float lanes[PANEL];
-                        each<OUT_C>(NBEST_EACH(c) { store(lanes + c * W, values[c]); });
+                        each<C>(NBEST_EACH(c) { store(lanes + c * W, values[c]); });
                         for (int lane = 0; lane < PANEL; ++lane)
                             if (lanes[lane] > limit)
                                 sums.large.push_back(
@@ -186,9 +193,9 @@ void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::v
     }
 }
 
-template <Products KIND, int T>
+template <Products KIND, int T, int C>
 void normalize_as(const NormalizerJob& job, int threads) {
-    const int64_t panels = (job.rows->rows + PANEL - 1) / PANEL, cols = job.rows->cols;
+    const int64_t panels = (job.rows->rows + C * W - 1) / (C * W), cols = job.rows->cols;
     const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, panels)));
     const int64_t tokens = tokens_at_a_time(KIND == Products::FLOAT ? cols : quads(cols) * (KIND == Products::INT15 ? 2 : 1));
     for (int64_t first = 0; first < job.count; first += tokens) {
@@ -200,14 +207,16 @@ void normalize_as(const NormalizerJob& job, int threads) {
         if (KIND == Products::INT15) pack_15_bits<T>(job.x + first * cols, cols, count, packed);
         std::vector<Sums> sums(parts, Sums((count + T - 1) / T * T));
         ThreadPool::shared().run(parts, [&](int part) {
-            normalize_part<KIND, T>(job, packed, count, panels * part / parts, panels * (part + 1) / parts, sums[part]);
+            normalize_part<KIND, T, C>(job, packed, count, panels * part / parts, panels * (part + 1) / parts,
+                                       sums[part]);
         });
         finish(job, first, count, sums);
     }
 }
 
 void normalize(const NormalizerJob& job, int threads) {
-    if (job.products == Products::FLOAT) normalize_as<Products::FLOAT, OUT_T>(job, threads);
-    if (job.products == Products::INT8) normalize_as<Products::INT8, OUT_T>(job, threads);
-    if (job.products == Products::INT15) normalize_as<Products::INT15, OUT_T / 2>(job, threads);
+    // Floats: few columns, as a panel of theirs is large. 8 bits: more of them, for fewer sums over lanes.
+    if (job.products == Products::FLOAT) normalize_as<Products::FLOAT, OUT_SUMS / 2, 2>(job, threads);
+    if (job.products == Products::INT8) normalize_as<Products::INT8, OUT_SUMS / 4, 4>(job, threads);
+    if (job.products == Products::INT15) normalize_as<Products::INT15, OUT_SUMS / 4, 2>(job, threads);  // two sums each
 }
