@@ -77,6 +77,28 @@ def _bases(columns: dict[str, NDArray[np.float64]]) -> list[str]:
     return found
 
 
+def against_totals(lists: NbestLists, vector: NDArray[np.float64]) -> str | None:
+    """What to say where weights (F,) do not reproduce the decoder's totals; None where they do.
+
+    Differences within lists are compared: what is the same throughout a list, such as the penalty of unknown
+    words, is not in the features, and moves nothing.
+    """
+    count = min(len(lists.texts), MOST)
+    total = _known_total(lists, count)
+    if total is None:
+        return None
+    segments = lists.segments[:count]
+    ours = _centred((lists.features[:count] @ vector)[:, None], segments)[:, 0]
+    theirs = _centred(total[:, None], segments)[:, 0]
+    far = np.abs(ours - theirs) > 0.01 + 1e-4 * np.abs(total)  # both are printed with six digits
+    if far.mean() <= 0.1:
+        return None
+    return (
+        f"the weights do not reproduce the decoder's totals on {int(far.sum())} of {count} hypotheses: other "
+        "weights than the decoder's, or features that the lists do not show"
+    )
+
+
 def _known_total(lists: NbestLists, count: int) -> NDArray[np.float64] | None:
     """(n,) what the decoder ranked by, where the lists say it beside its parts."""
     for name in (DECODER_TOTAL, "total"):

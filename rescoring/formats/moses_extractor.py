@@ -6,8 +6,8 @@
     SCORES_TXT_END_0
 
 BLEU's counts are matches and n-grams of order 1 to 4 in turn, then the closest reference length. Feature
-files may be binary (``FEATURES_BIN_BEGIN_0``: float32); a block whose id came before joins that list. There are
-no texts in these files. (mosesdecoder, mert/FeatureArray.cpp, FeatureStats.cpp, ScoreArray.cpp.)
+files may be binary (``FEATURES_BIN_BEGIN_0``: float32); a block whose id came before joins that list. These
+files hold no texts. (mosesdecoder, mert/FeatureArray.cpp, FeatureStats.cpp, ScoreArray.cpp.)
 """
 
 import os

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     type=click.Choice((*options.LIST_FORMATS, "extractor")),
     default="jsonl",
     show_default=True,
-    help="Format to write; extractor: the feature and score files of Moses' mert and kbmira, for which --ref is "
-    "needed.",
+    help="Format to write; extractor: the files of Moses' mert and kbmira, which need --ref.",
 )
 @click.option("--renumber", is_flag=True, help="Number the lists from 0 in place of their ids.")
 @options.references

@@ -35,7 +35,7 @@ def open_scorers(names: Sequence[str], *, self_normalized: bool = False) -> "lis
 
 
 def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
-    """The scorer of one --lm: KIND:PATH where a scorer of that kind is installed, else a model of ours.
+    """The scorer of one --lm: mix:SUM, KIND:PATH where such a scorer is installed, else a model of ours.
 
     Before either there may stand NAME=, unless a path is called so.
     """
@@ -45,6 +45,8 @@ def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
     if given and not Path(name).exists():
         return Renamed(open_scorer(given[2], self_normalized=self_normalized), given[1])
     kind, colon, path = name.partition(":")
+    if kind == "mix" and colon:
+        return _open_mixture(path, self_normalized=self_normalized)
     for point in entry_points(group="nbest.scorers", name=kind) if colon else ():
         if self_normalized:
             raise ConfigError(
@@ -57,6 +59,18 @@ def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
     from models import catalog
 
     return catalog.open_scorer(name, self_normalized=self_normalized)
+
+
+def _open_mixture(text: str, *, self_normalized: bool) -> "TokenScorer":
+    """The mixture of ``mix:0.7*small+0.3*kenlm:lm.arpa#50000``, called mix."""
+    from rescoring.mixture import MixtureScorer, Part, parse_mixture
+
+    return MixtureScorer(
+        [
+            Part(weight, open_scorer(model, self_normalized=self_normalized), unseen)
+            for weight, model, unseen in parse_mixture(text)
+        ]
+    )
 
 
 def check_new_names(lists: "NbestLists | Blocks", scorers: "Sequence[Scorer]") -> None:
@@ -153,9 +167,12 @@ def read_weights_for(path: str, lists: "NbestLists | Blocks") -> "WeightSet":
     What of a moses.ini is not used, because lists do not show it, is said on standard error.
     """
     import click
+    import numpy as np
 
     from nbest.files import read_lines
+    from rescoring.formats.checks import against_totals
     from rescoring.moses_ini import read_moses_weights
+    from rescoring.nbest import NbestLists
     from rescoring.weights import WeightSet, read_weights
 
     first = next((line for _, line in read_lines(path) if line.strip()), "")
@@ -164,7 +181,12 @@ def read_weights_for(path: str, lists: "NbestLists | Blocks") -> "WeightSet":
     taken, notes = read_moses_weights(path).for_schema(lists.schema)
     for note in notes:
         click.echo(f"nbest: {path}: {note}", err=True)
-    return WeightSet(taken)
+    weights = WeightSet(taken)
+    some = lists if isinstance(lists, NbestLists) else next(iter(lists))
+    vector = [w for one in some.schema for w in taken.get(one.name, (0.0,) * one.width)]
+    if said := against_totals(some, np.array(vector)):
+        click.echo(f"nbest: warning: {path}: {said}", err=True)
+    return weights
 
 
 class Notices(logging.Handler):

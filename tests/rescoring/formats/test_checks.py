@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rescoring.formats import parse_nbest, read_nbest
-from rescoring.formats.checks import FEWEST, mistakes
+from rescoring.formats.checks import FEWEST, against_totals, mistakes
 from rescoring.nbest import Feature, NbestLists
 
 
@@ -96,3 +96,16 @@ def test_nothing_is_said_of_real_lists(shared: Path) -> None:
         data / "asr/test/espnet/test.am.json.gz",
     ):
         assert mistakes(read_nbest(path)) == [], path
+
+
+def test_weights_that_are_the_decoders_reproduce_its_totals(shared: Path) -> None:
+    """Moses' default weights on its own lists; unknown words cost 100 each, the same throughout a list."""
+    lists = read_nbest(shared / "data/mt/variants/plain.nbest")
+    weights = {"LM0": 0.5, "WordPenalty0": -1, "PhrasePenalty0": 0.2, "TranslationModel0": 0.2}
+    vector = np.array([weights.get(one.name, 0.3) for one in lists.schema for _ in range(one.width)])
+    assert against_totals(lists, vector) is None
+    flipped = np.where(np.arange(len(vector)) == 7, -vector, vector)  # LM0
+    said = against_totals(lists, flipped)
+    assert said is not None
+    assert said.startswith("the weights do not reproduce the decoder's totals on ")
+    assert against_totals(read_nbest(shared / "data/asr/test/kaldi_nbest"), np.ones(2)) is None

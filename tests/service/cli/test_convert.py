@@ -10,6 +10,7 @@ import pytest
 from nbest.files import write_whole
 from rescoring.formats import FORMATS, read_nbest
 from rescoring.nbest import NbestLists
+from rescoring.text import STEPS
 from service.cli.options import LIST_FORMATS
 
 # The same two lists of two hypotheses in each tool's own writing: score, and lm where it has a place.
@@ -264,3 +265,25 @@ def test_the_files_of_moses_tuners(run: Any, tmp_path: Path) -> None:
     ]
     assert run(*command, "--ref", tmp_path / "ref").exit_code == 0  # its own files may be replaced
     assert "no references" in run(*command).stderr
+
+
+def test_the_commands_of_the_document(
+    run: Any, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = (repository / "docs/formats.md").read_text(encoding="utf-8")
+    commands = [line.split(" ")[5:] for line in document.split("\n") if line.startswith("    nbest convert ")]
+    assert len(commands) == 4
+    (tmp_path / "examples").symlink_to(repository / "examples")
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert run(*command).exit_code == 0, command
+    assert read_nbest("lists.jsonl").texts == read_nbest("examples/kaldi_nbest").texts
+    assert read_nbest("mt-kaldi").texts == read_nbest("examples/mt.dev.nbest").texts
+    assert read_nbest("ac.json").column_names == ("score", "ac")  # the place, and what it was called
+    assert sorted(path.name for path in Path("moses-tuner").iterdir()) == ["features.dat", "scores.dat"]
+
+
+def test_the_document_names_every_format_and_step(repository: Path) -> None:
+    document = (repository / "docs/formats.md").read_text(encoding="utf-8")
+    assert [name for name in LIST_FORMATS if f"| `{name}` |" not in document] == []
+    assert [name for name in STEPS if f"`{name.removesuffix('.1')}`" not in document] == []
