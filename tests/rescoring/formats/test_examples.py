@@ -63,3 +63,18 @@ def test_lists_of_the_api(examples: Path, name: str) -> None:
     assert format_of(lists) == "jsonl"
     assert len(lists.references) == len(lists) > 2
     assert lists.column_names == ("ac", "lm")
+
+
+def test_the_same_speech_in_other_formats(examples: Path) -> None:
+    kaldi = read_nbest(examples / "kaldi_nbest")
+    ac, lmonly, graph = kaldi.features.T
+    for name, beam_size, expected in (
+        ("srilm_nbest", None, {"ac": ac, "lm": lmonly + graph}),
+        ("speech.mlm.json", None, {"score": 0.1 * ac + lmonly + graph}),
+        ("beams.tsv", 8, {"score": 0.1 * ac + lmonly + graph}),
+    ):
+        lists = read_nbest(examples / name, beam_size=beam_size)
+        assert (lists.texts, lists.offsets.tolist()) == (kaldi.texts, kaldi.offsets.tolist())
+        assert beam_size or lists.ids == kaldi.ids
+        for feature, values in expected.items():
+            assert np.allclose(lists.feature(feature)[:, 0], values, rtol=1e-5, atol=1e-4)
