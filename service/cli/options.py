@@ -18,8 +18,9 @@ lm = click.option(
     "lms",
     multiple=True,
     metavar="[NAME=]MODEL",
-    help="Language model: a directory, the name of one that ships with nbest, or kenlm:FILE. Its feature is "
-    "called as the directory or file is, or NAME. May repeat.",
+    help="Language model: a directory, the name of one that ships with nbest, kenlm:FILE, or a mixture "
+    "word by word: mix:0.7*MODEL+0.3*MODEL. Its feature is called as the directory or file is, or NAME. "
+    "May repeat.",
 )
 self_normalized = click.option(
     "--self-normalized",
