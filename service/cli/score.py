@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli import options
-from service.cli.loading import open_scorer
+from service.cli.loading import open_lists, open_scorer
 
 if TYPE_CHECKING:
     from service.registry import TokenScorer
@@ -23,25 +23,41 @@ _BLOCK = 4096  # sentences scored at once
 @click.option("--text/--no-text", "with_text", default=False, help="Also print the sentence.")
 @click.option("--tokens", is_flag=True, help="One line per token instead: sentence, token, log-prob, OOV.")
 @click.option("--lower", is_flag=True, help="Lower-case the sentences first.")
+@options.list_format
+@options.words
+@options.beam_size
 @options.self_normalized
 @options.out("Where the table goes; standard output by default.")
 def score(
-    sentences: str, lm: str, with_text: bool, tokens: bool, lower: bool, self_normalized: bool, out: str
+    sentences: str,
+    lm: str,
+    with_text: bool,
+    tokens: bool,
+    lower: bool,
+    list_format: str | None,
+    words_txt: str | None,
+    beam_size: int | None,
+    self_normalized: bool,
+    out: str,
 ) -> None:
-    """Score SENTENCES (a file; standard input by default), one a line.
+    """Score SENTENCES (a file; standard input by default), one a line; with --format the hypotheses of lists.
 
     Prints a TAB-separated line each: natural log-probability, tokens, out-of-vocabulary words. The end of
     the sentence is scored and counted. The total, the perplexity and the signature of the
     model follow on standard error; self-normalized scores have no perplexity.
     """
+    from nbest.errors import ConfigError
     from nbest.files import write_whole
     from nbest.signature import signature
     from rescoring.text import get_pipeline
 
+    if list_format is None and (words_txt is not None or beam_size is not None):
+        raise ConfigError("only lists have that", where="--words or --beam-size", expected="--format NAME")
     scorer = open_scorer(lm, self_normalized=self_normalized)
     sums = _Sums(exact=not self_normalized)
     with write_whole(out) as stream:
-        for block in _blocks(sentences, lower):
+        texts = _texts(sentences, list_format, words_txt, beam_size)
+        for block in _blocks(texts, lower):
             lines = _token_lines if tokens else _sentence_lines
             stream.writelines(f"{line}\n".encode() for line in lines(scorer, block, sums, with_text))
     click.echo(str(sums), err=True)
@@ -80,13 +96,25 @@ def _pipeline(lower: bool) -> str:
     return "lower" if lower else "raw"
 
 
-def _blocks(path: str, lower: bool) -> Iterator[list[str]]:
+def _texts(path: str, list_format: str | None, words_txt: str | None, beam_size: int | None) -> Iterator[str]:
+    """Lines; of lists the hypotheses in the order of their file, as --add-feature takes scores."""
     from nbest.files import read_lines
+    from rescoring.formats import hypothesis_rows
+
+    if list_format is None:
+        yield from (line for _, line in read_lines(path))
+        return
+    with open_lists(path, list_format, words_txt=words_txt, beam_size=beam_size) as blocks:
+        for lists in blocks:
+            yield from (lists.texts[row] for row in hypothesis_rows(lists).tolist())
+
+
+def _blocks(texts: Iterator[str], lower: bool) -> Iterator[list[str]]:
     from rescoring.text import get_pipeline
 
     prepare = get_pipeline(_pipeline(lower))
     block: list[str] = []
-    for _, line in read_lines(path):
+    for line in texts:
         block.append(line)
         if len(block) == _BLOCK:
             yield prepare(block)

@@ -287,3 +287,20 @@ def test_the_document_names_every_format_and_step(repository: Path) -> None:
     document = (repository / "docs/formats.md").read_text(encoding="utf-8")
     assert [name for name in LIST_FORMATS if f"| `{name}` |" not in document] == []
     assert [name for name in STEPS if f"`{name.removesuffix('.1')}`" not in document] == []
+
+
+@pytest.mark.parametrize("name", LIST_FORMATS)
+def test_score_scores_the_hypotheses_of_lists(run: Any, tmp_path: Path, name: str) -> None:
+    path = made(tmp_path, name)
+    beam = ["--beam-size", 2] if name == "nemo" else []
+    result = run("score", path, "--format", name, *beam, "--lm", "small", "--text")
+    assert result.exit_code == 0, result.output
+    texts = [line.split("\t")[3] for line in result.stdout.split("\n")[:-1]]
+    assert texts == ["the cat sat", "a cat sat", "dogs", ""]
+    numbers = [line.split("\t")[0] for line in result.stdout.split("\n")[:-1]]
+    (tmp_path / "small").write_text("".join(f"{number}\n" for number in numbers))
+    out = tmp_path / "out"
+    command = ["rescore", path, "--format", name, *beam, "--add-feature", f"x={tmp_path / 'small'}"]
+    done = run(*command, "--weight", "x=1", "--unknown-feature", "ignore", "--one-best", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert run("score", path, "--beam-size", 2, "--lm", "small").exit_code == 2
