@@ -103,6 +103,17 @@ def test_a_very_long_text(cached: LanguageModelScorer) -> None:
     assert scores.nat_log_probs[0] < scores.nat_log_probs[1] < 0
 
 
+@pytest.mark.parametrize(
+    "limits", [{"state_bytes": 1}, {"group_words": 1}, {"batch": 1}, {"state_bytes": 5_000}]
+)
+def test_limits_of_memory_change_no_score(saved: Save, limits: dict[str, int]) -> None:
+    loaded = saved("lstm")
+    texts = [*TEXTS, "a man " * 300, *TEXTS]
+    expected = LanguageModelScorer(loaded, "m").score(texts).nat_log_probs
+    bounded = LanguageModelScorer(loaded, "m", **limits)
+    assert bounded.score(texts).nat_log_probs == pytest.approx(expected, rel=1e-5)
+
+
 def test_same_scores_run_to_run(cached: LanguageModelScorer) -> None:
     assert cached.score(TEXTS).nat_log_probs.tobytes() == cached.score(TEXTS).nat_log_probs.tobytes()
 
