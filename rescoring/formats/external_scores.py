@@ -58,7 +58,8 @@ def open_scores(name: str, path: str | os.PathLike[str]) -> ExternalScores:
     place = rest if named else where
     if place != STDIO and Path(place).is_dir():
         if not is_score_directory(Path(place)):
-            raise FormatError("is a directory", where=place)
+            expected = "a file, or a directory of scores as SRILM has them"
+            raise FormatError("is a directory", where=place, expected=expected)
         return _Directory(Path(place), UNITS[unit] if named else NAT_PER_LOG10)
     scale = UNITS[unit] if named else 1.0
     lines = read_lines(place)
