@@ -4,6 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 from models import checkpoint
+from models.piece_scorer import PieceScorer, of_pieces
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import NotFoundError
 
@@ -40,11 +41,15 @@ def resolve(name_or_path: str) -> Path:
 
 def open_scorer(
     name_or_path: str, device: str = "cpu", name: str | None = None, *, self_normalized: bool = False
-) -> LanguageModelScorer:
+) -> LanguageModelScorer | PieceScorer:
     """The model as a scorer; its name is the directory's unless another is given.
 
     self_normalized  for models trained with NCE: no sum over the vocabulary
     """
     path = resolve(name_or_path)
     loaded = checkpoint.load(path, device)
-    return LanguageModelScorer(loaded, name or path.resolve().name, self_normalized=self_normalized)
+    name = name or path.resolve().name
+    if loaded.vocabulary.segmenter is None:
+        return LanguageModelScorer(loaded, name, self_normalized=self_normalized)
+    inner = LanguageModelScorer(of_pieces(loaded), name, self_normalized=self_normalized)
+    return PieceScorer(inner, loaded.vocabulary)

@@ -1,5 +1,7 @@
 """A model on disk: ``config.json``, ``model.safetensors`` (bits packed), ``vocabulary.json``, ``card.json``.
 
+A model of pieces of words has ``pieces.model`` too, SentencePiece's file, whose digest is in the vocabulary.
+
 Written whole or not at all; read without executing anything, every tensor's shape and type checked.
 """
 
@@ -23,16 +25,17 @@ from models.language_model import LanguageModel
 from models.matrices.base import Matrix, take
 from models.vocabulary import Vocabulary
 from nbest.errors import ModelFileError, NotFoundError, shorten
-from nbest.files import write_whole_directory
+from nbest.files import write_whole, write_whole_directory
 from nbest.signature import sha256_hex
 from nbest.strict_json import StrictJson
 
 FORMAT = "nbest-model/1"
 CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "card.json"
+PIECES = "pieces.model"
 
 
 class ModelCard(BaseModel):
-    """What a user should know about a model; perplexities carry how they were measured."""
+    """What a user should know about a model; figures carry how they were measured."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,6 +46,7 @@ class ModelCard(BaseModel):
     corpora: list[dict[str, Any]] = []
     perplexity: dict[str, float] = {}
     oov_rate: dict[str, float] = {}
+    measured: dict[str, float] = {}
     training: dict[str, Any] = {}
     limits: str = ""
 
@@ -77,11 +81,21 @@ def save(
         (fresh / WEIGHTS).write_bytes(save_tensors({n: t.cpu().contiguous() for n, t in tensors.items()}))
         (fresh / CONFIG).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         (fresh / VOCABULARY).write_text(vocabulary.to_json() + "\n", encoding="utf-8")
-        (fresh / CARD).write_text(
-            json.dumps(card.model_dump(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        if vocabulary.segmenter is not None:
+            (fresh / PIECES).write_bytes(vocabulary.segmenter.model)
+        (fresh / CARD).write_text(_card_json(card), encoding="utf-8")
         for name, content in (beside or {}).items():
             (fresh / name).write_bytes(content)
+
+
+def replace_card(path: str | os.PathLike[str], card: ModelCard) -> None:
+    """Write a model's card anew; the model and its digest stay as they are."""
+    with write_whole(Path(path) / CARD) as stream:
+        stream.write(_card_json(card).encode())
+
+
+def _card_json(card: ModelCard) -> str:
+    return json.dumps(card.model_dump(), indent=1, ensure_ascii=False) + "\n"
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
@@ -91,7 +105,9 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
         raise NotFoundError("no such model directory", where=str(folder))
     contents = {name: _read(folder / name) for name in (CONFIG, WEIGHTS, VOCABULARY, CARD)}
     config = read_config(folder)
-    vocabulary = Vocabulary.from_json(contents[VOCABULARY], str(folder / VOCABULARY))
+    vocabulary = Vocabulary.from_json(
+        contents[VOCABULARY], str(folder / VOCABULARY), lambda: _read(folder / PIECES)
+    )
     if len(vocabulary) != config.vocabulary_size:
         raise ModelFileError(
             "vocabulary and configuration disagree",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoint import CARD, CONFIG, VOCABULARY, WEIGHTS, Checkpoint, ModelCard
+from models.checkpoint import CARD, CONFIG, PIECES, VOCABULARY, WEIGHTS, Checkpoint, ModelCard
 from models.config import LanguageModelConfig
 from models.language_model import LanguageModel
 
@@ -30,7 +30,7 @@ class ModelInfo:
     """A model's parts, and its bytes in all.
 
     weights_bytes     the weight file as it lies on disk, header included
-    vocabulary_bytes  the vocabulary file
+    vocabulary_bytes  the vocabulary file, and that of its pieces
     resident_bytes    weights in memory while scoring, vocabulary not counted
     """
 
@@ -88,6 +88,6 @@ def describe(checkpoint: Checkpoint) -> ModelInfo:
         checkpoint.card,
         parts_of_model(checkpoint.model),
         size(WEIGHTS),
-        size(VOCABULARY),
+        size(VOCABULARY) + (size(PIECES) if checkpoint.vocabulary.segmenter is not None else 0),
         size(CONFIG) + size(CARD),
     )

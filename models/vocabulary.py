@@ -1,14 +1,15 @@
-"""Words and their ids, with ``<s>``, ``</s>`` and ``<unk>``, and what an unknown word costs."""
+"""Words, or their pieces, and ids, with ``<s>``, ``</s>`` and ``<unk>``, and what an unknown one costs."""
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.segmenter import BEGIN, Segmenter, train_segmenter
 from nbest.errors import ConfigError, ModelFileError
 from nbest.strict_json import StrictJson
 
@@ -31,11 +32,13 @@ class Vocabulary:
     words         V strings in id order; the first three are ``</s>``, ``<unk>``, ``<s>``
     unseen_types  how many types share the probability of ``<unk>`` (training types that were mapped to it)
     lowercase     whether texts are lower-cased before the look-up
+    segmenter     what cuts words into pieces, where types are pieces
     """
 
     words: tuple[str, ...]
     unseen_types: int = 1
     lowercase: bool = False
+    segmenter: Segmenter | None = None
     ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,14 +81,31 @@ class Vocabulary:
         return -math.log(self.unseen_types)
 
     def encode(self, text: str) -> tuple[list[int], int]:
-        """(ids of the words of `text`, number of them that are out of vocabulary).
+        """(ids of the words, or pieces, of `text`, number of them that are out of vocabulary).
 
         A literal ``<unk>`` is out of vocabulary as any unknown word, and so are ``<s>`` and ``</s>``.
         """
-        words = words_of(text.lower() if self.lowercase else text)
-        found = [self.ids.get(word, 1) for word in words]
-        ids = [number if number >= len(SPECIAL) else 1 for number in found]
+        ids = [self._id(piece) for word in self.pieces_by_word(text) for piece in word]
         return ids, sum(number == 1 for number in ids)
+
+    def pieces_by_word(self, text: str) -> list[tuple[str, ...]]:
+        """What each word of `text` is looked up as: itself, or its pieces."""
+        words = words_of(text.lower() if self.lowercase else text)
+        return [(word,) if self.segmenter is None else self.segmenter.pieces(word) for word in words]
+
+    def is_unknown(self, piece: str) -> bool:
+        """Whether it is looked up as ``<unk>``."""
+        return self._id(piece) == self.unknown_id
+
+    def _id(self, piece: str) -> int:
+        number = self.ids.get(piece, 1)
+        return number if number >= len(SPECIAL) else 1
+
+    def begins_word(self) -> NDArray[np.bool_]:
+        """(V,) whether a token of this id is a word, or the first piece of one, or ``</s>``."""
+        if self.segmenter is None:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.array([word == END or word.startswith(BEGIN) for word in self.words])
 
     def encode_corpus(self, lines: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """(token ids of all lines one after the other, offsets (lines+1,)); ``</s>`` not included."""
@@ -99,19 +119,26 @@ class Vocabulary:
         return flat, np.cumsum(np.asarray(lengths, dtype=np.int64))
 
     def to_json(self) -> str:
-        """One JSON document."""
+        """One JSON document; of a segmenter it holds the digest."""
+        pieces = {} if self.segmenter is None else {"pieces": self.segmenter.digest}
         return json.dumps(
-            {"unseen_types": self.unseen_types, "lowercase": self.lowercase, "words": self.words},
+            {"unseen_types": self.unseen_types, "lowercase": self.lowercase, **pieces, "words": self.words},
             ensure_ascii=False,
             indent=None,
             separators=(",", ":"),
         )
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: str) -> "Vocabulary":
-        """The vocabulary written by `to_json`; raises ModelFileError naming `where` and the JSON pointer."""
+    def from_json(
+        cls, text: str | bytes, where: str, read_pieces: Callable[[], bytes] | None = None
+    ) -> "Vocabulary":
+        """The vocabulary written by `to_json`; raises ModelFileError naming `where` and the JSON pointer.
+
+        read_pieces  gives the segmenter's bytes, where the document names one
+        """
         read = StrictJson(where, ModelFileError)
-        top = read.mapping(read.parse(text), "", {"unseen_types", "lowercase", "words"})
+        may_be = () if read_pieces is None else ("pieces",)
+        top = read.mapping(read.parse(text), "", {"unseen_types", "lowercase", "words"}, may_be)
         words = read.sequence(top["words"], "/words")
         for number, word in enumerate(words):
             if not isinstance(word, str):
@@ -120,8 +147,16 @@ class Vocabulary:
         if not 1 <= unseen_types <= MAX_UNSEEN:
             expected = f"an integer from 1 to {MAX_UNSEEN}"
             raise read.wrong("/unseen_types", "no number of types", expected, unseen_types)
+        segmenter = None
+        if read_pieces is not None and "pieces" in top:
+            segmenter = Segmenter(read_pieces(), SPECIAL)
+            if top["pieces"] != segmenter.digest:
+                raise read.wrong(
+                    "/pieces", "not of the pieces that lie beside it", segmenter.digest, top["pieces"]
+                )
+        lowercase = read.boolean(top["lowercase"], "/lowercase")
         try:
-            return cls(tuple(words), unseen_types, read.boolean(top["lowercase"], "/lowercase"))
+            return cls(tuple(words), unseen_types, lowercase, segmenter)
         except ConfigError as error:
             raise ModelFileError(
                 error.message, where=f"{where}:/words", expected=error.expected, got=error.got
@@ -158,3 +193,32 @@ def build_vocabulary(
         dropped = len(counts) - len(kept)
         unseen_types = max(1, dropped or sum(count == 1 for count in counts.values()))
     return Vocabulary((*SPECIAL, *kept), unseen_types, lowercase)
+
+
+def build_piece_vocabulary(
+    lines: Iterable[str], *, size: int, lowercase: bool = False, unseen_types: int | None = None
+) -> Vocabulary:
+    """About `size` pieces of the words of `lines`, most frequent first, ties in code-point order.
+
+    `size` counts the special words. `unseen_types` is, unless given, the number of characters of the text
+    that no piece holds, at least one. Raises ConfigError where no piece is left.
+    """
+    words: Counter[str] = Counter()
+    for line in lines:
+        words.update(words_of(line.lower() if lowercase else line))
+    if not words:
+        raise ConfigError("no word left for the vocabulary", got="0 types in the training text")
+    segmenter = train_segmenter(words, size, SPECIAL)
+    counts = Counter(dict.fromkeys([BEGIN, *segmenter.all_pieces()], 0))  # other words need the rest of them
+    unknown: set[str] = set()
+    for word, count in words.items():
+        for piece in segmenter.pieces(word):
+            if piece in SPECIAL:
+                continue
+            if segmenter.knows(piece):
+                counts[piece] += count
+            else:
+                unknown.add(piece)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kept = [piece for piece, _ in ordered]
+    return Vocabulary((*SPECIAL, *kept), unseen_types or max(1, len(unknown)), lowercase, segmenter)

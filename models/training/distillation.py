@@ -24,7 +24,7 @@ class Teacher:
 
     def __init__(self, checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
         theirs, mine = checkpoint.vocabulary.words, vocabulary.words
-        if theirs != mine:
+        if theirs != mine or checkpoint.vocabulary.segmenter != vocabulary.segmenter:
             different = sum(a != b for a, b in zip(theirs, mine, strict=False))
             raise ConfigError(
                 "the teacher has another vocabulary: prepare both models from the same text and settings",

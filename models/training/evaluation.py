@@ -20,7 +20,7 @@ from models.vocabulary import Vocabulary
 class Perplexity:
     """Nats over a corpus.
 
-    predictions   words and ``</s>``; `oov` of them are ``<unk>``
+    predictions   words and ``</s>``, a word of several pieces once; `oov` of them are ``<unk>``
     nats          for all of them, ``<unk>`` scored as one word; `oov_nats` of them for the ``<unk>``
     """
 
@@ -37,8 +37,13 @@ class Perplexity:
 
     @property
     def oov_spread(self) -> float:
-        """The same with P(<unk>) spread over unseen types, as rescoring charges it."""
-        return _exp((self.nats - self.oov * self.nat_oov_charge) / self.predictions)
+        """The same with P(<unk>) spread over unseen types."""
+        return _exp(self.charged_nats / self.predictions)
+
+    @property
+    def charged_nats(self) -> float:
+        """For all of them, P(<unk>) spread over unseen types, as rescoring charges it."""
+        return self.nats - self.oov * self.nat_oov_charge
 
     @property
     def known(self) -> float:
@@ -61,12 +66,13 @@ def perplexity(
              that fills no row out
     """
     loss = ChunkedCrossEntropy(model)
+    begins_word = torch.from_numpy(vocabulary.begins_word()).to(model.device)
     known_nats, oov_nats, count, oov = 0.0, 0.0, 0, 0
     for hidden, targets in _outputs(model, vocabulary, corpus, state, tokens_per_batch, columns):
         unknown = targets == vocabulary.unknown_id
         known_nats += loss.nats(hidden[~unknown], targets[~unknown])
         oov_nats += loss.nats(hidden[unknown], targets[unknown])
-        count += len(targets)
+        count += int(begins_word[targets].sum())
         oov += int(unknown.sum())
     return Perplexity(known_nats + oov_nats, count, oov, vocabulary.nat_oov_charge, oov_nats)
 

@@ -19,7 +19,7 @@ from models.training.initialization import start_from
 from models.training.losses import ChunkedCrossEntropy, TrainingLoss
 from models.training.recipe import Recipe
 from models.training.sampled_losses import Noise, NoiseContrastive, SampledCrossEntropy
-from models.vocabulary import Vocabulary, build_vocabulary
+from models.vocabulary import Vocabulary, build_piece_vocabulary, build_vocabulary
 from nbest.errors import ConfigError
 from nbest.files import read_lines
 from nbest.signature import sha256_file
@@ -92,13 +92,23 @@ def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingre
     model = model.to(device)
     loss = _loss(recipe, model, vocabulary, train, sources.teacher)
     last_loss = ChunkedCrossEntropy(model) if recipe.full_epochs else loss
-    return Ingredients(recipe, vocabulary, train, valid, model, loss, last_loss, _dropout(recipe), tuple(notes))
+    return Ingredients(
+        recipe, vocabulary, train, valid, model, loss, last_loss, _dropout(recipe), tuple(notes)
+    )
 
 
 def _vocabulary(recipe: Recipe, texts: Texts, init: Checkpoint | None) -> tuple[Vocabulary, list[str]]:
     """The words of the model that is started from, or of the training text; notes."""
     if init is not None:
         return init.vocabulary, [f"starting from {init.path}: its {len(init.vocabulary)} words are kept"]
+    if recipe.segmenter == "sentencepiece" and recipe.vocabulary_size is not None:
+        made = build_piece_vocabulary(
+            _lines(texts.train),
+            size=recipe.vocabulary_size,
+            lowercase=recipe.lowercase,
+            unseen_types=recipe.unseen_types,
+        )
+        return made, []
     built = build_vocabulary(
         _lines(texts.train),
         max_size=recipe.vocabulary_size,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nbest.errors import ConfigError
+from nbest.errors import ConfigError, shorten
 
 Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -20,6 +20,7 @@ class Recipe(BaseModel):
 
     system, hidden_size, layers, options   the model, by name (models/architectures.py)
     vocabulary_size, min_count, lowercase, unseen_types   the words, where no trained model brings its own
+    segmenter       `sentencepiece`: at most `vocabulary_size` pieces of words
 
     state           `sentence`: every sentence from the start state (what scoring hypotheses needs), batches
                     of `tokens_per_batch`, windows of at most `longest`;
@@ -62,6 +63,7 @@ class Recipe(BaseModel):
     min_count: Count = 1
     lowercase: bool = False
     unseen_types: Count | None = None
+    segmenter: Literal["word", "sentencepiece"] = "word"
     state: Literal["sentence", "stream"] = "sentence"
     tokens_per_batch: Count = 2048
     longest: Count = 80
@@ -102,10 +104,14 @@ class Recipe(BaseModel):
     def _goes_together(self) -> "Recipe":
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum is sgd's, the optimizer is {self.optimizer}")
+        if self.segmenter != "word" and (self.vocabulary_size is None or self.min_count != 1):
+            raise ValueError("segmenter: pieces are limited by vocabulary_size, not by min_count")
         if self.state == "sentence" and self.variable_steps:
             raise ValueError("variable_steps: windows vary in the stream state only")
         if self.full_epochs and self.loss != "sampled":
-            raise ValueError(f"full_epochs: the full softmax ends runs of sampled words, the loss is {self.loss}")
+            raise ValueError(
+                f"full_epochs: the full softmax ends runs of sampled words, the loss is {self.loss}"
+            )
         if self.precision == "bf16" and self.loss != "full":
             raise ValueError(f"precision: bf16 is for the full softmax, the loss is {self.loss}")
         return self
@@ -137,5 +143,7 @@ def make_recipe(values: dict[str, Any], where: str | None = None) -> Recipe:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         message = f"{key}: {first['msg']}" if key else first["msg"].removeprefix("Value error, ")
-        got = repr(first.get("input")) if key else None
+        value = first.get("input")
+        text = shorten(value) if isinstance(value, str) else shorten(repr(value)).strip("'\"")
+        got = text if key else None
         raise ConfigError(message, where=where, got=got) from None

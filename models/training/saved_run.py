@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from models.training.log_plot import plot_log
-from nbest.errors import ConfigError, ModelFileError
+from nbest.errors import ConfigError, ModelFileError, shorten
 from nbest.files import write_whole, write_whole_directory
 
 _LAST, _STATE, _TENSORS, _BEST = "last", "state.json", "state.safetensors", "best.safetensors"
@@ -77,11 +77,12 @@ class SavedRun:
             raise ModelFileError(f"broken training state ({error})", where=str(last)) from None
         for part, mine in self.identity.items():
             if document.get(part) != mine:
+                expected, got = _different(document.get(part), mine)
                 raise ConfigError(
                     f"{self.folder} is a run with another {part}: remove it to start afresh, "
                     "or give the options it was started with",
-                    expected=str(document.get(part)),
-                    got=str(mine),
+                    expected=expected,
+                    got=got,
                 )
         values = document["progress"]
         values["best"] = math.inf if values["best"] is None else values["best"]
@@ -110,6 +111,15 @@ def log_files(progress: Progress, name: str) -> dict[str, bytes]:
     writer.writeheader()
     writer.writerows(progress.log)
     return {LOG: text.getvalue().encode(), PLOT: plot_log(progress.log, name).encode()}
+
+
+def _different(theirs: Any, mine: Any) -> tuple[str, str]:
+    """Both in words: of mappings, only what differs."""
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        names = [name for name in mine | theirs if theirs.get(name) != mine.get(name)]
+        theirs, mine = ({name: side.get(name) for name in names} for side in (theirs, mine))
+    expected, got = (shorten(str(side), 300).strip("'\"") for side in (theirs, mine))
+    return expected, got
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:

@@ -14,6 +14,8 @@ SYSTEMS = ("lstm", "belm", "bllm", "slim", "hashnet", "sparse", "low-rank", "pro
 RECIPES = (
     "captions",
     "english-small",
+    "english-tiny",
+    "english-pieces",
     "ptb-lstm-500",
     "ptb-belm-500",
     "ptb-bllm-500",

@@ -70,6 +70,13 @@ def test_options_are_changed_one_by_one(
         ({"teacher_weight": 0.0}, "teacher_weight: Input should be greater than 0"),
         ({"weight_drop": 1.0}, "weight_drop: Input should be less than 1"),
         ({"ar_alpha": math.nan}, "ar_alpha: "),
+        (
+            {"segmenter": "sentencepiece"},
+            "segmenter: pieces are limited by vocabulary_size, not by min_count",
+        ),
+        ({"vocabulary_size": 9, "min_count": 2, "segmenter": "sentencepiece"}, "pieces are limited by"),
+        ({"hidden_size": [7] * 1000}, r"Input should be a valid integer; got \[7, 7, .{70,80}… \(3000 char"),
+        ({"system": "x" * 1000, "epochs": "y" * 500}, r"as an integer; got 'y{80}… \(500 characters\)$"),
         ({"optimiser": "sgd"}, "optimiser: Extra inputs are not permitted"),
     ],
 )
@@ -96,6 +103,20 @@ def test_every_recipe_that_ships_builds_its_model(path: Path) -> None:
 def test_sizes_of_the_papers(name: str, numbers: int) -> None:
     recipe = next(path for path in RECIPES if path.stem == name)
     assert _numbers(_shape(read_recipe(recipe, {}))) == numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("english-small", 2.6e6),
+        ("english-tiny", 1.3e6),  # with some 0.1 MB of words, under 1.5
+        ("english-pieces", 2.6e6),  # 0.2 MB less than of english-small: its pieces' file
+    ],
+)
+def test_english_models_have_their_size(name: str, most: float) -> None:
+    """Bits at an eighth of a byte; no vectors."""
+    config = _shape(read_recipe(next(path for path in RECIPES if path.stem == name), {}))
+    assert 0.8 * most < _numbers(config) / 8 < most
 
 
 def test_awd_lstm_has_24_million_parameters() -> None:

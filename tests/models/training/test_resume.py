@@ -163,8 +163,11 @@ def test_another_recipe_text_or_model_does_not_take_up_the_run(
     Trainer(fast(epochs=1, seed=2), texts, tmp_path / "big").run()
     recipe = fast(epochs=1)
     Trainer(recipe, texts, tmp_path / "out")._save()
-    with pytest.raises(ConfigError, match="is a run with another recipe: remove it to start afresh"):
+    with pytest.raises(
+        ConfigError, match="is a run with another recipe: remove it to start afresh"
+    ) as caught:
         Trainer(fast(epochs=2), texts, tmp_path / "out").run()
+    assert (caught.value.expected, caught.value.got) == ("{'epochs': 1}", "{'epochs': 2}")
     with pytest.raises(ConfigError, match="is a run with another teacher"):
         Trainer(recipe, texts, tmp_path / "out", teacher=tmp_path / "big").run()
     with pytest.raises(ConfigError, match="is a run with another init"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import checkpoint
+from models import catalog, checkpoint
 from models.checkpoint import ModelCard
 from models.scoring.scorer import LanguageModelScorer
 from models.training.evaluation import normalizer_spread
@@ -37,6 +37,27 @@ def test_the_last_epochs_may_be_of_the_full_softmax(tmp_path: Path, texts: Texts
     assert float(rows[4]["training_perplexity"]) > float(rows[2]["training_sampled_perplexity"])
     with pytest.raises(ConfigError, match="the full softmax ends runs of sampled words, the loss is nce"):
         make_recipe({"loss": "nce", "full_epochs": 1})
+
+
+def test_a_model_of_pieces(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """Its perplexity is by words, not by pieces; started from, it keeps its pieces; nothing is unknown."""
+    recipe = fast(segmenter="sentencepiece", vocabulary_size=30, epochs=4, loss="sampled")
+    Trainer(recipe, texts, tmp_path / "out").run()
+    loaded = checkpoint.load(tmp_path / "out")
+    assert loaded.vocabulary.segmenter is not None
+    lines = texts.valid.read_text().strip().split("\n")
+    scores = catalog.open_scorer(str(tmp_path / "out")).score(lines)
+    words = sum(len(line.split(" ")) + 1 for line in lines)
+    assert int(scores.token_counts.sum()) == words
+    mean = -float(scores.nat_log_probs.sum()) / words
+    assert loaded.card.perplexity["validation, sentence state"] == pytest.approx(math.exp(mean), rel=1e-4)
+    assert loaded.card.oov_rate["validation"] == 0
+    assert catalog.open_scorer(str(tmp_path / "out")).score(["catdog"]).oov_counts.tolist() == [0]
+    again = Trainer(fast(epochs=1), texts, tmp_path / "again", init=tmp_path / "out")
+    assert again.ingredients.vocabulary == loaded.vocabulary
+    words_only = fast(epochs=1)
+    with pytest.raises(ConfigError, match="the teacher has another vocabulary"):
+        Trainer(words_only, texts, tmp_path / "student", teacher=tmp_path / "out")
 
 
 @pytest.mark.parametrize("loss", ["full", "sampled", "nce"])
