@@ -188,6 +188,7 @@ def derived_card(source: Checkpoint, name: str, done: Mapping[str, Any]) -> Mode
         update={
             "name": name,
             "perplexity": {},
+            "measured": {},
             "training": source.card.training | {"compression": [*before, entry]},
         }
     )

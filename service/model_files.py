@@ -13,6 +13,7 @@ CARD = "card.json"
 _MOST_BYTES = 256 * 1024 * 1024  # some 0.2 s to read and hash, once; a larger one's is known when loaded
 _LONGEST_JSON = 1024 * 1024
 _SUMMARY = ("description", "licence", "limits")
+_FIGURES = ("perplexity", "oov_rate", "measured")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ModelFacts:
     bytes: int | None = None  # of configuration, weights and vocabulary
     digest: str | None = None
     card: tuple[tuple[str, str], ...] = ()
+    figures: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
 
 
 def facts(directory: Path) -> ModelFacts:
@@ -52,6 +54,17 @@ def _facts(directory: Path, states: tuple[tuple[int, int], ...], _changed: int) 
         size,
         f"sha256:{sha256_hex(*chunks)}" if chunks else None,
         summary,
+        tuple((key, _numbers(card.get(key))) for key in _FIGURES if _numbers(card.get(key))),
+    )
+
+
+def _numbers(content: Any) -> tuple[tuple[str, float], ...]:
+    """The finite numbers of an object, by name."""
+    pairs = content.items() if isinstance(content, dict) else ()
+    return tuple(
+        (name, float(value))
+        for name, value in pairs
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
     )
 
 

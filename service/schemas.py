@@ -229,6 +229,9 @@ class ModelOut(BaseModel):
     system: str | None = Field(default=None, description="lstm, bllm, ...; for more see docs/models.md")
     bytes: int | None = Field(default=None, description="on disk: configuration, weights and vocabulary")
     card: dict[str, str] = Field(default_factory=dict, description="description, licence, limits")
+    figures: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="what its card says was measured: perplexity, oov_rate, measured"
+    )
 
 
 class ModelsResponse(BaseModel):

@@ -100,11 +100,17 @@ def _card(found: "ModelInfo") -> list[str]:
         ("corpora", "; ".join(", ".join(f"{k} {v}" for k, v in one.items()) for one in card.corpora)),
         *((f"perplexity, {name}", f"{value:.2f}") for name, value in card.perplexity.items()),
         *((f"OOV rate, {name}", f"{value:.2%}") for name, value in card.oov_rate.items()),
+        *((name, figure(value)) for name, value in card.measured.items()),
         ("limits", card.limits),
     ]
     shown = [(name, value) for name, value in facts if value]
     width = max(len(name) for name, _ in shown)
     return [f"{name.ljust(width)}  {value}" for name, value in shown]
+
+
+def figure(value: float) -> str:
+    """A measured number: whole where it is, else to four digits."""
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _bytes(count: float) -> str:

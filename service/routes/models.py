@@ -33,6 +33,7 @@ async def models(request: Request) -> ModelsResponse:
                 system=known.system,
                 bytes=known.bytes,
                 card=dict(known.card),
+                figures={name: dict(values) for name, values in known.figures},
             )
         )
     return ModelsResponse(models=listed, weights=service.weight_sets.names())

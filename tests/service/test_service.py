@@ -463,6 +463,7 @@ def test_what_the_files_of_models_say_is_told_before_they_are_loaded() -> None:
     assert before == after  # the digest too, which the loaded model says itself
     assert before["digest"].startswith("sha256:")
     assert (before["system"], before["card"]["licence"]) == ("bllm", "CC BY-SA 4.0")
+    assert 50 < before["figures"]["perplexity"]["validation, sentence state"] < 150
     assert 2_500_000 < before["bytes"] < 3_000_000
 
 
@@ -476,3 +477,8 @@ def test_a_broken_model_has_fewer_facts(tmp_path: Any, content: bytes) -> None:
     (tmp_path / "card.json").write_text('{"limits": "none", "licence": 5}')
     os.utime(tmp_path / "card.json", (1, 1))
     assert model_files.facts(tmp_path).card == (("limits", "none"),)
+    (tmp_path / "card.json").write_text(
+        '{"perplexity": {"x": 5, "y": "5", "z": 1e999, "b": true}, "measured": 3}'
+    )
+    os.utime(tmp_path / "card.json", (2, 2))
+    assert model_files.facts(tmp_path).figures == (("perplexity", (("x", 5.0),)),)

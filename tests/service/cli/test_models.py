@@ -119,16 +119,21 @@ def test_models_lists_what_ships(run: Any, tiny: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(catalog, "shipped", lambda: {"large": tiny, "small": tiny})
     size = (tiny / "model.safetensors").stat().st_size
     words = json.loads(run("info", tiny, "--json").stdout)["config"]["vocabulary_size"]
-    facts = f"bllm  {words} words  {size:,} bytes  perplexity 21.50 (valid)"
-    assert run("models").stdout == f"large  {facts}\nsmall  {facts}\n"
+    facts = f"bllm  {words} words  {size:,} bytes\n    perplexity 21.50  valid\n    words/s  1,234\n"
+    card = json.loads((tiny / "card.json").read_text())
+    (tiny / "card.json").write_text(json.dumps(card | {"measured": {"words/s": 1234.4}}))
+    assert run("models").stdout == f"large  {facts}small  {facts}"
     large, small = json.loads(run("models", "--json").stdout)
     assert {**large, "name": "small"} == small
-    assert {key: small[key] for key in ("name", "system", "words", "weights_bytes", "perplexity")} == {
+    assert {
+        key: small[key] for key in ("name", "system", "words", "weights_bytes", "perplexity", "measured")
+    } == {
         "name": "small",
         "system": "bllm",
         "words": words,
         "weights_bytes": size,
         "perplexity": {"valid": 21.5},
+        "measured": {"words/s": 1234.4},
     }
     assert small["digest"].startswith("sha256:")
     monkeypatch.setattr(catalog, "shipped", dict)
