@@ -10,6 +10,7 @@ from service.cli import options
 from service.cli.loading import open_lists, open_scorer
 
 if TYPE_CHECKING:
+    from models.scoring.engine import Precision
     from service.registry import TokenScorer
 
 _BLOCK = 4096  # sentences scored at once
@@ -27,6 +28,7 @@ _BLOCK = 4096  # sentences scored at once
 @options.words
 @options.beam_size
 @options.self_normalized
+@options.precision
 @options.out("Where the table goes; standard output by default.")
 def score(
     sentences: str,
@@ -38,6 +40,7 @@ def score(
     words_txt: str | None,
     beam_size: int | None,
     self_normalized: bool,
+    precision: "Precision",
     out: str,
 ) -> None:
     """Score SENTENCES (a file; standard input by default), one a line; with --format the hypotheses of lists.
@@ -53,7 +56,7 @@ def score(
 
     if list_format is None and (words_txt is not None or beam_size is not None):
         raise ConfigError("only lists have that", where="--words or --beam-size", expected="--format NAME")
-    scorer = open_scorer(lm, self_normalized=self_normalized)
+    scorer = open_scorer(lm, self_normalized=self_normalized, precision=precision)
     sums = _Sums(exact=not self_normalized)
     with write_whole(out) as stream:
         texts = _texts(sentences, list_format, words_txt, beam_size)
@@ -64,7 +67,7 @@ def score(
     name = scorer.name.replace("|", "_").replace(
         "\n", "_"
     )  # what parts a signature, a directory may be called
-    parts = {name: scorer.digest, "precision": "fp32", "text": get_pipeline(_pipeline(lower)).name}
+    parts = {name: scorer.digest, "precision": precision, "text": get_pipeline(_pipeline(lower)).name}
     click.echo(f"signature {signature(parts)}", err=True)
 
 
@@ -99,11 +102,12 @@ def _pipeline(lower: bool) -> str:
 def _texts(path: str, list_format: str | None, words_txt: str | None, beam_size: int | None) -> Iterator[str]:
     """Lines; of lists the hypotheses in the order of their file, as --add-feature takes scores."""
     from nbest.files import read_lines
-    from rescoring.formats import hypothesis_rows
 
     if list_format is None:
         yield from (line for _, line in read_lines(path))
         return
+    from rescoring.formats import hypothesis_rows
+
     with open_lists(path, list_format, words_txt=words_txt, beam_size=beam_size) as blocks:
         for lists in blocks:
             yield from (lists.texts[row] for row in hypothesis_rows(lists).tolist())
