@@ -292,7 +292,8 @@ def ranking_signature(
     which = "default"
     if weights is not None:
         which = f"{name}:sha256:{sha256_hex(dump_weights(weights).encode())}"
-    return signature({**models, "weights": which, "precision": "fp32", "text": text_of(weights, text)})
+    precision = "int8" if any(digest.endswith("+int8") for digest in models.values()) else "fp32"
+    return signature({**models, "weights": which, "precision": precision, "text": text_of(weights, text)})
 
 
 def _is_ours(name: str, models: Sequence[str]) -> bool:

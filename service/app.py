@@ -50,7 +50,7 @@ def create_app(
         from models import catalog  # torch: only when real models are wanted
 
         check_device(settings.device)
-        opener = opener or partial(catalog.open_scorer, device=settings.device)
+        opener = opener or partial(catalog.open_scorer, device=settings.device, precision=settings.precision)
         shipped = catalog.shipped() if shipped is None else shipped
     service = build(settings, opener, shipped)
 

@@ -1,7 +1,7 @@
 """Every setting of the service, from NBEST_... environment variables or `nbest serve` flags."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         default="cpu",
         pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$",
         description="where models run: cpu, cuda or cuda:N",
+    )
+    precision: Literal["fp32", "int8"] = Field(
+        default="fp32", description="of the models' products: fp32 is exact, int8 faster and a little off"
     )
     max_body_bytes: int = Field(
         default=32 * 1024 * 1024, ge=1, description="largest body, as sent and once decompressed"

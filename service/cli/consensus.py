@@ -9,6 +9,7 @@ from service.cli import options
 from service.cli.loading import check_new_names, open_scorers, read_lists, read_weights_for
 
 if TYPE_CHECKING:
+    from models.scoring.engine import Precision
     from rescoring.consensus import Confidence, Loss
     from rescoring.nbest import NbestLists
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @options.lists_argument
 @options.lm
 @options.self_normalized
+@options.precision
 @click.option("--weights", required=True, metavar="FILE", help="A weight set of `nbest tune`.")
 @click.option(
     "--loss",
@@ -42,6 +44,7 @@ def consensus(
     lists: str,
     lms: tuple[str, ...],
     self_normalized: bool,
+    precision: "Precision",
     weights: str,
     loss_name: str,
     scale: float | None,
@@ -74,7 +77,7 @@ def consensus(
     found = read_lists(lists, list_format, features, words_txt, beam_size)
     chosen = read_weights_for(weights, found)
     texts = read_references(references, found) if references else None
-    scorers = open_scorers(lms, self_normalized=self_normalized)
+    scorers = open_scorers(lms, self_normalized=self_normalized, precision=precision)
     check_new_names(found, scorers)
     given = [parse_external(argument) for argument in external]
     ranked = pipeline.rescore(found, scorers, chosen, external=given)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nbest.errors import ConfigError, FeatureError
 
 if TYPE_CHECKING:
+    from models.scoring.engine import Precision
     from rescoring.formats import Blocks
     from rescoring.nbest import Feature, NbestLists
     from rescoring.scorer import Scorer, Scores
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 _NAMED = re.compile(r"([^\s|=:/]+)=(.+)")  # NAME=MODEL
 
 
-def open_scorers(names: Sequence[str], *, self_normalized: bool = False) -> "list[TokenScorer]":
+def open_scorers(
+    names: Sequence[str], *, self_normalized: bool = False, precision: "Precision" = "fp32"
+) -> "list[TokenScorer]":
     """A scorer for each --lm; raises NotFoundError, ModelFileError, or ConfigError for one named twice."""
-    scorers = [open_scorer(name, self_normalized=self_normalized) for name in names]
+    scorers = [open_scorer(name, self_normalized=self_normalized, precision=precision) for name in names]
     seen = [scorer.name for scorer in scorers]
     for name in seen:
         if seen.count(name) > 1:
@@ -34,7 +37,9 @@ def open_scorers(names: Sequence[str], *, self_normalized: bool = False) -> "lis
     return scorers
 
 
-def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
+def open_scorer(
+    name: str, *, self_normalized: bool = False, precision: "Precision" = "fp32"
+) -> "TokenScorer":
     """The scorer of one --lm: mix:SUM, KIND:PATH where such a scorer is installed, else a model of ours.
 
     Before either there may stand NAME=, unless a path is called so.
@@ -43,10 +48,10 @@ def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
 
     given = _NAMED.fullmatch(name)
     if given and not Path(name).exists():
-        return Renamed(open_scorer(given[2], self_normalized=self_normalized), given[1])
+        return Renamed(open_scorer(given[2], self_normalized=self_normalized, precision=precision), given[1])
     kind, colon, path = name.partition(":")
     if kind == "mix" and colon:
-        return _open_mixture(path, self_normalized=self_normalized)
+        return _open_mixture(path, self_normalized=self_normalized, precision=precision)
     for point in entry_points(group="nbest.scorers", name=kind) if colon else ():
         if self_normalized:
             raise ConfigError(
@@ -58,16 +63,16 @@ def open_scorer(name: str, *, self_normalized: bool = False) -> "TokenScorer":
         return opened
     from models import catalog
 
-    return catalog.open_scorer(name, self_normalized=self_normalized)
+    return catalog.open_scorer(name, self_normalized=self_normalized, precision=precision)
 
 
-def _open_mixture(text: str, *, self_normalized: bool) -> "TokenScorer":
+def _open_mixture(text: str, *, self_normalized: bool, precision: "Precision") -> "TokenScorer":
     """The mixture of ``mix:0.7*small+0.3*kenlm:lm.arpa#50000``, called mix."""
     from rescoring.mixture import MixtureScorer, Part, parse_mixture
 
     return MixtureScorer(
         [
-            Part(weight, open_scorer(model, self_normalized=self_normalized), unseen)
+            Part(weight, open_scorer(model, self_normalized=self_normalized, precision=precision), unseen)
             for weight, model, unseen in parse_mixture(text)
         ]
     )

@@ -27,6 +27,13 @@ self_normalized = click.option(
     is_flag=True,
     help="Take the normaliser for constant: faster, and only for models trained with loss=nce.",
 )
+precision = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Of nbest's own models: fp32 is exact, int8 faster (with the compiled kernels) and a little off.",
+)
 list_format = click.option(
     "--format",
     "--from",

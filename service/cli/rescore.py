@@ -13,6 +13,7 @@ from service.cli import options
 from service.cli.loading import check_new_names, open_lists, open_scorers
 
 if TYPE_CHECKING:
+    from models.scoring.engine import Precision
     from rescoring.formats import Blocks
     from rescoring.nbest import NbestLists
     from rescoring.pipeline import Ranked
@@ -40,6 +41,7 @@ def _parse_weights(
 @options.lists_argument
 @options.lm
 @options.self_normalized
+@options.precision
 @click.option("--weights", metavar="FILE", help="A weight set of `nbest tune`, or a moses.ini.")
 @click.option(
     "--weight",
@@ -70,6 +72,7 @@ def rescore(
     lists: str,
     lms: tuple[str, ...],
     self_normalized: bool,
+    precision: "Precision",
     weights: str | None,
     changes: dict[str, tuple[float, ...]],
     external: tuple[str, ...],
@@ -107,7 +110,10 @@ def rescore(
     with open_lists(lists, list_format, features, words_txt, beam_size) as blocks:
         check_target(out, blocks.format.name, one_best=one_best)
         chosen = read_weights_for(weights, blocks) if weights is not None else None
-        scorers = [Counting(scorer) for scorer in open_scorers(lms, self_normalized=self_normalized)]
+        scorers = [
+            Counting(scorer)
+            for scorer in open_scorers(lms, self_normalized=self_normalized, precision=precision)
+        ]
         check_new_names(blocks, scorers)
         several: Iterable[NbestLists] = blocks
         if DECODER_TOTAL in changes:  # a Moses line's own total, which is no feature otherwise

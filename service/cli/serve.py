@@ -25,6 +25,11 @@ import click
 )
 @click.option("--device", metavar="DEVICE", help="Where models run: cpu, cuda or cuda:N.  [default: cpu]")
 @click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    help="Of the models' products: fp32 is exact, int8 faster and a little off.  [default: fp32]",
+)
+@click.option(
     "--max-body-bytes",
     type=click.IntRange(1),
     help="Largest body, as sent and once decompressed.  [default: 33554432]",

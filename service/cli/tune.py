@@ -14,6 +14,7 @@ from service.cli.loading import check_new_names, open_scorers, read_lists, read_
 from service.cli.optimizers import OPTIMIZERS, parse_fixed, parse_ranges, parse_values
 
 if TYPE_CHECKING:
+    from models.scoring.engine import Precision
     from rescoring.loglinear import Floats
     from rescoring.nbest import Feature, NbestLists
     from rescoring.tuning.constraints import Constraints
@@ -29,6 +30,7 @@ WORTH_PROCESSES = 200_000  # hypotheses times descents: less is done before anot
 @options.references
 @options.lm
 @options.self_normalized
+@options.precision
 @options.metric
 @options.list_format
 @options.features
@@ -126,6 +128,7 @@ def tune(
     references: tuple[str, ...],
     lms: tuple[str, ...],
     self_normalized: bool,
+    precision: "Precision",
     metric_name: str,
     tokenize: str,
     lowercase: bool,
@@ -190,7 +193,7 @@ def tune(
     known = read_weights_for(initial, found) if initial is not None else None
     unfiltered = read_references(references, read[0])  # merged lists have the same segments
     texts = filters.references(unfiltered)
-    scorers = open_scorers(lms, self_normalized=self_normalized)
+    scorers = open_scorers(lms, self_normalized=self_normalized, precision=precision)
     check_new_names(found, scorers)
     schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, given))
     first = _start(known, schema, found.source)
