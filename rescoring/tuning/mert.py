@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 RESTARTS = 20
-RANDOM_DIRECTIONS = 16  # a round; every other one moves a few columns only
+RANDOM_DIRECTIONS = 12  # a round; every other one moves a few columns only
 FEW = (2, 4)  # columns that such a direction moves
 PENALTIES = (0.001, 0.1)  # of the later descents'; drawn log-uniformly
 LEAST_GAIN = 1e-3  # points of the metric: a round that gains less is the last
