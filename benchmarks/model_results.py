@@ -3,9 +3,9 @@
     python benchmarks/model_results.py --data ../shared/data --corpus ptb ptb-lstm-500 ptb-bllm-500 \\
         --out benchmarks/results/models
 
-Perplexities are exact, on validation and test text, from the start state at every sentence and over running
-text;
-`python benchmarks/tables.py` makes the tables of docs/models.md from the files.
+Perplexities are exact, on validation and test text, from the start state at every sentence and, of running
+text, over that too; `python benchmarks/tables.py` makes the tables and pictures of docs/models.md
+from the files.
 """
 
 import argparse
@@ -19,16 +19,17 @@ from typing import Any
 
 from models import checkpoint
 from models.info import describe
+from models.measuring import runnable
 from models.training.corpus import Corpus, StateReset
 from models.training.evaluation import perplexity
-from nbest.errors import ConfigError
 from nbest.files import read_lines, write_whole
 from nbest.signature import signature
 
-STATES: tuple[StateReset, ...] = ("stream", "sentence")
+STATES: dict[str, tuple[StateReset, ...]] = {"captions": ("sentence",)}  # of the others both
 CORPORA = {
     "ptb": {"validation": "text/ptb/ptb.valid.txt", "test": "text/ptb/ptb.test.txt"},
     "wikitext-2": {"validation": "text/wikitext-2/valid.txt.gz", "test": "text/wikitext-2/test.txt.gz"},
+    "captions": {"validation": "text/captions/valid.txt.gz"},
 }
 
 
@@ -36,14 +37,11 @@ def measure(model: Path, data: Path, corpus: str) -> dict[str, Any]:
     """Sizes, recipe, training log and perplexities of a model directory."""
     loaded = checkpoint.load(model)
     found = describe(loaded)
-    try:
-        runs = loaded.model.trainable()  # the same numbers; running text is read an order of magnitude faster
-    except ConfigError:
-        runs = loaded.model
+    runs = runnable(loaded.model)
     measured: dict[str, dict[str, float]] = {}
     for part, name in CORPORA[corpus].items():
         text = Corpus.from_lines(loaded.vocabulary, (line for _, line in read_lines(data / name)))
-        for state in STATES:
+        for state in STATES.get(corpus, ("stream", "sentence")):
             result = perplexity(runs, loaded.vocabulary, text, state)
             measured[f"{part}, {state} state"] = {
                 "perplexity": result.value,
@@ -58,7 +56,9 @@ def measure(model: Path, data: Path, corpus: str) -> dict[str, Any]:
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",
             "signature": signature({"corpus": corpus, "model": loaded.digest}),
         },
+        "corpus": corpus,
         "system": found.config.system,
+        "kinds": sorted({slot.spec.kind for slot in found.config.slots()}),
         "parameters": found.parameters,
         "paper_bytes": found.paper_bytes,
         "weights_bytes": found.weights_bytes,
@@ -82,8 +82,8 @@ def main() -> None:
         result = measure(model, arguments.data, arguments.corpus)
         with write_whole(arguments.out / f"{model.resolve().name}.json") as stream:
             stream.write((json.dumps(result, indent=1) + "\n").encode())
-        test = result["perplexity"]["test, stream state"]["perplexity"]
-        print(f"{model}: test perplexity {test:.2f}, {result['weights_bytes']:,} bytes")
+        of, values = next(reversed(result["perplexity"].items()))
+        print(f"{model}: {of}: perplexity {values['perplexity']:.2f}, {result['weights_bytes']:,} bytes")
 
 
 if __name__ == "__main__":

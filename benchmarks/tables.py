@@ -1,7 +1,7 @@
-"""The tables of docs/, from the committed results: `python benchmarks/tables.py` writes them in.
+"""The tables and pictures of docs/, from the committed results: `python benchmarks/tables.py` writes them.
 
-`--check` changes nothing and fails where a document says something else; the tests do that. A table stands
-between `<!-- name -->` and `<!-- end of name -->`.
+`--check` changes nothing and fails where a document or a picture says something else; the tests do that. A
+table stands between `<!-- name -->` and `<!-- end of name -->`; a picture is docs/sizes-CORPUS.svg.
 """
 
 import json
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from picture import CORPORA, models_of, picture
 
 HERE = Path(__file__).resolve().parent
 DOCUMENTS = HERE.parent / "docs"
@@ -110,9 +112,25 @@ def _change(value: float | None, first: float | None) -> str:
     return "" if value is None or first is None or value == first else f"{100 * (value / first - 1):+.1f}%"
 
 
+def sizes(corpus: str) -> str:
+    """Every model of a corpus, smallest first: the picture in numbers."""
+    lines = ["| model | weight file, bytes | perplexity |", "|---|---|---|"]
+    own = models_of(model_results(), corpus)
+    return "\n".join([*lines, *(f"| {m.name} | {m.size:,} | {m.perplexity:.2f} |" for m in own)])
+
+
+def model_results() -> dict[str, dict[str, Any]]:
+    """What `model_results.py` wrote, by model."""
+    files = sorted((RESULTS / "models").glob("*.json"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
-    "models.md": {name: partial(papers, rows) for name, rows in PAPERS.items()},
+    "models.md": {
+        "sizes-captions": partial(sizes, "captions"),
+        **{name: partial(papers, rows) for name, rows in PAPERS.items()},
+    },
 }
 
 
@@ -128,9 +146,24 @@ def rendered(document: str) -> tuple[str, str]:
     return before, text
 
 
+def pictures() -> dict[str, str]:
+    """Name of the file -> picture, of every corpus that there are results of."""
+    results = model_results()
+    found = {corpus: models_of(results, corpus) for corpus in CORPORA}
+    titles = {corpus: f"Perplexity against size: {name}" for corpus, (_, name) in CORPORA.items()}
+    return {f"sizes-{corpus}.svg": picture(own, titles[corpus]) for corpus, own in found.items() if own}
+
+
 def main() -> int:
-    """Write the tables, or check them."""
+    """Write the tables and pictures, or check them."""
     stale = 0
+    for name, made in pictures().items():
+        path = DOCUMENTS / name
+        if "--check" not in sys.argv[1:]:
+            path.write_text(made, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != made:
+            print(f"docs/{name} differs from the results: python benchmarks/tables.py")
+            stale = 1
     for document in BLOCKS:
         before, made = rendered(document)
         if "--check" not in sys.argv[1:]:

@@ -122,12 +122,15 @@ def _vocabulary(recipe: Recipe, texts: Texts, init: Checkpoint | None) -> tuple[
 def _configuration(
     recipe: Recipe, vocabulary: Vocabulary, init: Checkpoint | None
 ) -> tuple[Recipe, LanguageModelConfig]:
-    """The recipe's model; or, where it names none, the very model that is started from."""
-    named = {"system", "hidden_size", "layers", "options"} & recipe.model_fields_set
-    if init is not None and not named:
+    """The recipe's model; or, where it names none or just that one, the very model that is started from.
+
+    So a pruned or slim model, whose matrices no recipe names, stays what it is under the recipe that made it.
+    """
+    if init is not None and "options" not in recipe.model_fields_set:
         config = init.model.config
         own = {"system": config.system, "hidden_size": config.hidden_size, "layers": config.layers}
-        return recipe.model_copy(update=own), config
+        if all(getattr(recipe, name) == own[name] for name in own.keys() & recipe.model_fields_set):
+            return recipe.model_copy(update=own), config
     shape = (recipe.system, len(vocabulary), recipe.hidden_size, recipe.layers)
     return recipe, architecture(*shape, **recipe.options)
 

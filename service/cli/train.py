@@ -49,7 +49,7 @@ def _parse_options(
     for value in values:
         name, equals, text = value.partition("=")
         if not equals:
-            raise click.BadParameter(f"expected NAME=VALUE, got {value!r}")
+            raise click.BadParameter(f"expected NAME=VALUE, got {shorten(value)}")
         try:
             parsed[name] = json.loads(text)
         except (ValueError, RecursionError):

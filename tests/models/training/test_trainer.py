@@ -12,8 +12,11 @@ import torch
 
 from models import catalog, checkpoint
 from models.checkpoint import ModelCard
+from models.compression import compress, slim_plan
+from models.matrices.slim import SlimMatrix
 from models.scoring.scorer import LanguageModelScorer
-from models.training.evaluation import normalizer_spread
+from models.training.corpus import Corpus
+from models.training.evaluation import normalizer_spread, perplexity
 from models.training.ingredients import Texts
 from models.training.recipe import Recipe, make_recipe
 from models.training.trainer import Trainer
@@ -37,6 +40,32 @@ def test_the_last_epochs_may_be_of_the_full_softmax(tmp_path: Path, texts: Texts
     assert float(rows[4]["training_perplexity"]) > float(rows[2]["training_sampled_perplexity"])
     with pytest.raises(ConfigError, match="the full softmax ends runs of sampled words, the loss is nce"):
         make_recipe({"loss": "nce", "full_epochs": 1})
+
+
+def test_a_model_made_smaller_stays_so_under_its_own_recipe(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """Codes stay, sub-vectors are trained; only another shape makes another model."""
+    Trainer(fast(epochs=1), texts, tmp_path / "dense").run()
+    dense = checkpoint.load(tmp_path / "dense")
+    slim = compress(dense.model, slim_plan(dense.model.config, 4, 5))
+    checkpoint.save(tmp_path / "slim", slim, dense.vocabulary, dense.card)
+    Trainer(fast(epochs=1), texts, tmp_path / "tuned", init=tmp_path / "slim").run()
+    tuned = checkpoint.load(tmp_path / "tuned")
+    assert tuned.model.config == slim.config
+    for (name, mine), (_, theirs) in zip(tuned.model.slots(), slim.slots(), strict=True):
+        if isinstance(mine, SlimMatrix) and isinstance(theirs, SlimMatrix):
+            assert torch.equal(mine.codes, theirs.codes), name
+            assert not torch.equal(mine.weight, theirs.weight), name
+    assert (
+        tuned.card.perplexity["validation, sentence state"]
+        < perplexity(
+            slim.trainable(),
+            dense.vocabulary,
+            Corpus.from_lines(dense.vocabulary, texts.valid.read_text().strip().split("\n")),
+            "sentence",
+        ).value
+    )
+    again = Trainer(fast(layers=2), texts, tmp_path / "again", init=tmp_path / "slim")
+    assert {slot.spec.kind for slot in again.model.config.slots()} == {"dense"}
 
 
 def test_a_model_of_pieces(tmp_path: Path, texts: Texts, fast: Make) -> None:
