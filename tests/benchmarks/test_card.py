@@ -1,6 +1,7 @@
 """The command that measures a card: what it writes, what it leaves, how it counts changed 1-bests."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,33 @@ def test_changed_1_bests_are_counted_by_list(card: ModuleType) -> None:
     assert card.changed_share(exact, exact, offsets) == 0
     assert card.changed_share(exact, other, offsets) == pytest.approx(1 / 3)
     assert card.changed_share(exact + 100, exact, offsets) == 0
+
+
+@pytest.mark.parametrize(("constant", "changes"), [(math.log(8), False), (0.0, True)])
+def test_1_bests_of_real_lists_without_the_normaliser(
+    card: ModuleType, repository: Path, tmp_path: Path, constant: float, changes: bool
+) -> None:
+    """None changes where ln Z is what the card says; where it is not, every word has its price."""
+    from real_lists import Side, Task  # type: ignore[import-not-found]
+
+    from rescoring.formats import read_nbest
+    from rescoring.formats.references import read_references
+    from rescoring.metrics import get_metric
+
+    vocabulary = Vocabulary((*SPECIAL, "the", "a", "in", "man", "of"), unseen_types=7)
+    model = LanguageModel(architecture("lstm", len(vocabulary), 8, 1))
+    with torch.no_grad():
+        model.output.weight.zero_()  # type: ignore[operator]
+    before = ModelCard(name="m", training={"loss": "nce", "log_normalizer": {"constant": constant}})
+    checkpoint.save(tmp_path / "nce", model, vocabulary, before)
+
+    def side(name: str) -> Side:
+        lists = read_nbest(repository / "examples" / f"mt.{name}.nbest")
+        return Side(lists, read_references([repository / "examples" / f"mt.{name}.ref"], lists))
+
+    task = Task("mt", get_metric("bleu"), side("dev"), side("test"))
+    shares = card.changed_1_bests(str(tmp_path / "nce"), task)
+    assert set(shares) == {"the model alone", "tuned weights"}
+    assert all(0 <= share <= 1 for share in shares.values())
+    assert (shares["the model alone"] > 0) is changes
+    assert changes or shares["tuned weights"] == 0
