@@ -35,6 +35,7 @@ from rescoring.formats import read_nbest
 
 PLAIN = "plain torch"
 ENGINE = "engine, fp32"
+GENERATED_WORDS = 5_000
 SIZES = (64, 128, 256, 512)  # batches tried for the peers whose batch is tuned
 
 
@@ -209,7 +210,7 @@ def workloads(data: Path | None, names: Sequence[str], lists: int) -> list[Workl
     return found
 
 
-def generated(lists: int, size: int = 137, length: int = 13, words: int = 5000) -> list[str]:
+def generated(lists: int, size: int = 137, length: int = 13, words: int = GENERATED_WORDS) -> list[str]:
     """Lists of variations of one sentence each: 2.7 tokens share a prefix, as in the real ones."""
     random = np.random.default_rng(1)
     texts = []
@@ -228,13 +229,13 @@ def untrained(name: str, folder: Path, data: Path | None) -> Path:
     """A model SYSTEM:CELLSxLAYERS:WORDS with random weights over the most frequent words of the lists."""
     system, shape, size = name.split(":")
     cells, layers = map(int, shape.split("x"))
-    seen = dict.fromkeys(
-        word
-        for one in workloads(data, ["mt", "asr"], 10**9)
-        for text in one.texts
-        for word in text.split(" ")
-        if word
-    )
+    if data is None:
+        seen = [f"w{number}" for number in range(GENERATED_WORDS)]
+    else:
+        lists = workloads(data, ["mt", "asr"], 10**9)
+        seen = list(
+            dict.fromkeys(word for one in lists for text in one.texts for word in text.split(" ") if word)
+        )
     others = (f"word{number}" for number in range(int(size)))
     words = list(islice((*seen, *others), int(size) - len(SPECIAL)))
     vocabulary = Vocabulary((*SPECIAL, *words))
