@@ -484,6 +484,7 @@ REQUIRED = {
     "evaluate": ["--metric", "wer"],
     "oracle": ["--metric", "wer"],
     "convert": ["--out", "x"],
+    "consensus": ["--weights", "x", "--loss", "wer"],
 }  # fmt: skip
 
 
@@ -718,7 +719,7 @@ def test_bad_weights(run: Any, lists: Path, tmp_path: Path, content: str, words:
         (["rescore", "{lists}", "--format", "kaldi"], "is a file"),
         (["rescore", "{lists}", "--out", "{missing}/x/y"], "no such directory"),
         (["tune", "{lists}", "--metric", "wer"], "references"),
-        (["tune", "{lists}", "--ref", "{references}", "--metric", "ter"], "'ter'"),
+        (["tune", "{lists}", "--ref", "{references}", "--metric", "blue"], "'blue'"),
         (["tune", "{lists}", "--ref", "{references}", "--metric", "wer", "--text", "upper"], "upper"),
         (["tune", "{lists}", "--ref", "{references}", "--metric", "wer", "--fix", "LM0"], "--fix"),
         (["tune", "{lists}", "--ref", "{references}", "--metric", "wer", "--fix", "LM9=1"], "LM9"),
