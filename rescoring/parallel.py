@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -34,8 +36,11 @@ def processors() -> int:
 
 
 def _begin(task: Callable[[Any], Any]) -> None:
+    """What a task raises goes to the caller; of a caller that was stopped or killed a worker says nothing."""
     global _task
     _task = task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the caller ends the workers
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _run(number: int) -> Any:

@@ -114,6 +114,8 @@ def test_tune_stopped_between_descents(
         stdout, stderr = process.communicate(timeout=240)
     finally:
         process.kill()
+    if number == signal.SIGKILL:  # Python's own tracker frees what the killed process could not, and says so
+        stderr = re.sub(rb".*resource_tracker: There appear to be .*\n.*\n", b"", stderr)
     assert (process.returncode, stdout, stderr.rstrip(b"\n")) == (code, b"", words)
     assert set(tmp_path.iterdir()) == before
 
