@@ -16,6 +16,10 @@ from models.matrices.base import Matrix, MatrixSpec, Prepared, Size, product_of_
 from models.matrices.positions import pack_positions, unpack_positions
 from nbest.errors import ConfigError, ModelFileError
 
+# A rare word that loses all its numbers is expected everywhere. Half of captions-lstm's output pruned:
+# perplexity 112 without a least weight, 53 at 0.004, 36 at 0.007, 29 at 0.04, 30 at 0.15
+LEAST_WEIGHT = 0.03
+
 
 def largest(weight: Tensor, count: int) -> Tensor:
     """A mask, True for the `count` numbers of greatest magnitude; of equal ones the first."""
@@ -43,11 +47,15 @@ class PrunedSpec(MatrixSpec):
         )
 
     def from_trained(self, weight: Tensor, row_weights: Tensor | None = None) -> "PackedPrunedMatrix":
-        """The numbers of greatest magnitude; those whose squares, weighted, are greatest."""
+        """The numbers of greatest magnitude; those whose squares, weighted, are greatest.
+
+        No row weighs less than `LEAST_WEIGHT` of the mean.
+        """
         weight = weight.detach()
-        loss = (
-            weight if row_weights is None else weight.double() * row_weights.to(weight.device)[:, None].sqrt()
-        )
+        loss = weight
+        if row_weights is not None:
+            floored = row_weights.clamp_min(LEAST_WEIGHT * float(row_weights.mean()))
+            loss = weight.double() * floored.to(weight.device)[:, None].sqrt()
         return PrunedMatrix(weight, largest(loss, self.kept(weight.numel()))).packed()
 
     def read(

@@ -263,6 +263,13 @@ def test_pruning_by_frequency_weighs_squares() -> None:
     assert made.materialize().tolist() == [[1.0, -2.0], [0.0, 0.0]]  # 100, 400 against 9, 0.25
 
 
+def test_pruning_by_frequency_leaves_rare_words_something() -> None:
+    """A weight of nothing is 0.03 of the mean: 0.6 times 3 squared is above 4, 0.6 times 2.5 squared below."""
+    weight = torch.tensor([[1.0, 2.0], [3.0, 2.5], [0.0, 0.0]])
+    made = PrunedSpec(share=2 / 3).from_trained(weight, torch.tensor([1.0, 1e-9, 59.0]))
+    assert made.materialize().tolist() == [[0.0, 2.0], [3.0, 0.0], [0.0, 0.0]]
+
+
 def test_low_rank_by_frequency_is_the_best_there_is(make_model: MakeModel) -> None:
     """The weighted squares it misses are those of the tail of the weighted matrix's singular values."""
     weight, weights = torch.randn(30, 12), torch.rand(30, dtype=torch.float64) + 0.01
