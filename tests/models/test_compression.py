@@ -264,7 +264,7 @@ def test_pruning_by_frequency_weighs_squares() -> None:
 
 
 def test_pruning_by_frequency_leaves_rare_words_something() -> None:
-    """A weight of nothing is 0.03 of the mean: 0.6 times 3 squared is above 4, 0.6 times 2.5 squared below."""
+    """A weight of nothing is 0.03 of the mean: 0.6 times 3 squared is above 4, 0.6 times 2.5 squared not."""
     weight = torch.tensor([[1.0, 2.0], [3.0, 2.5], [0.0, 0.0]])
     made = PrunedSpec(share=2 / 3).from_trained(weight, torch.tensor([1.0, 1e-9, 59.0]))
     assert made.materialize().tolist() == [[0.0, 2.0], [3.0, 0.0], [0.0, 0.0]]
