@@ -31,7 +31,7 @@ def measured_card(checkpoint: Checkpoint, texts: Mapping[str, Sequence[str]]) ->
     card = checkpoint.card
     found = describe(checkpoint)
     measured: dict[str, float] = {
-        "bytes on disk": found.weights_bytes + found.vocabulary_bytes + found.other_bytes,
+        "bytes on disk, weights and words": found.weights_bytes + found.vocabulary_bytes,
         "bytes of weights in memory": found.resident_bytes,
     }
     perplexities: dict[str, float] = {}

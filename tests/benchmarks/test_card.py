@@ -69,7 +69,7 @@ def test_figures_go_into_the_card(repository: Path, model: Path, tmp_path: Path)
     }
     assert written["oov_rate"] == {"held-out": 1 / 8}
     assert set(written["measured"]) == {
-        "bytes on disk",
+        "bytes on disk, weights and words",
         "bytes of weights in memory",
         "nats a character, held-out",
     }
