@@ -1,10 +1,11 @@
 """N-best lists from files and back: one module a format, and the format told from the content."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from nbest.files import STDIO, check_output, check_output_directory, read_lines,
 from rescoring.formats.base import AnyPath, Format, Options, Write
 from rescoring.formats.blocks import BLOCK_HYPOTHESES, Blocks, in_blocks, rereadable
 from rescoring.formats.checks import warn_of_mistakes
+from rescoring.formats.moses_write import blank_lines
 from rescoring.formats.rows import hypothesis_rows
 from rescoring.formats.table import FORMATS
 from rescoring.nbest import NbestLists
@@ -27,6 +29,8 @@ __all__ = [
     "format_at",
     "format_of",
     "hypothesis_rows",
+    "one_best_blanks",
+    "one_best_lines",
     "open_blocks",
     "open_one_best",
     "open_writer",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 OneBestWrite = Callable[[NbestLists, NDArray[np.int64]], None]  # takes the best rows (S,) of the next lists
+_log = logging.getLogger(__name__)
 
 
 def read_nbest(
@@ -276,10 +281,45 @@ def open_one_best(
     source: str,
 ) -> Iterator[OneBestWrite]:
     """As `write_one_best`, block by block; `ids` are those of all lists."""
-    lines_of = _format(format).one_best(ids, source)
+    blanks = iter(one_best_blanks(format, ids, source))
     with write_whole(path) as stream:
 
         def write(lists: NbestLists, rows: NDArray[np.int64]) -> None:
-            stream.writelines(f"{line}\n".encode() for line in lines_of(lists, rows))
+            before = list(islice(blanks, len(lists)))
+            lines = one_best_lines(lists, rows, format, lists.ids, before)
+            stream.writelines(f"{line}\n".encode() for line in lines)
 
         yield write
+
+
+def one_best_blanks(
+    format: str,  # noqa: A002
+    ids: Sequence[str],
+    source: str,
+) -> list[int]:
+    """(S,) how many empty lines stand before the text of each list; says so where there are some."""
+    blanks = blank_lines(ids, source) if _format(format).one_best.numbered else [0] * len(ids)
+    if missing := sum(blanks):
+        _log.warning("%s: %d ids are missing; their 1-best lines are empty", source, missing)
+    return blanks
+
+
+def one_best_lines(
+    lists: NbestLists,
+    rows: NDArray[np.int64],
+    format: str,  # noqa: A002
+    ids: Sequence[str],
+    blanks: Sequence[int],
+) -> Iterator[str]:
+    """The best texts, for `rows` (S,), in the order of `ids`, each after its `blanks` empty lines.
+
+    Of the `ids` some lists may be missing: they have an empty line where lines are numbered, else none.
+    """
+    style = _format(format).one_best
+    row_of = dict(zip(lists.ids, rows.tolist(), strict=True))
+    for list_id, before in zip(ids, blanks, strict=True):
+        yield from [""] * before
+        if list_id in row_of:
+            yield style.line(list_id, lists.texts[row_of[list_id]])
+        elif style.numbered:
+            yield ""

@@ -1,7 +1,7 @@
 """What a format is: how it looks, how its lists are read, whole or block by block, and written."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,7 +20,10 @@ Lines = Iterable[tuple[int, str]]  # (line number from 1, line without its end)
 Rows = NDArray[np.int64]
 Totals = NDArray[np.float64]
 LineWriter = Callable[[NbestLists, Rows, Totals | None, Notes], Iterator[str]]
-OneBest = Callable[[NbestLists, Rows], Iterator[str]]  # lines for the best rows (S,) of the next lists
+# What one block adds to a file; pieces stand one behind the other there, whoever made them.
+Piece = Callable[[NbestLists, Rows, Totals | None, Notes], bytes]
+# Puts the files of one block into a directory; no two blocks have the same file.
+BlockFiles = Callable[[Path, NbestLists, Rows, Totals | None, Notes], None]
 # Takes the next lists: rows in their new order (N,), and totals (N,) or None. Each call writes one block.
 Write = Callable[[NbestLists, Rows, Totals | None], None]
 
@@ -51,6 +54,27 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What stands around the pieces of a file, and between two of them."""
+
+    head: bytes = b""
+    between: bytes = b""
+    tail: bytes = b""
+
+
+@dataclass(frozen=True)
+class OneBest:
+    """One text a list.
+
+    line      from a list's id and its best text
+    numbered  whether line n is list n: then an id that is missing has an empty line
+    """
+
+    line: Callable[[str, str], str]
+    numbered: bool = False
+
+
+@dataclass(frozen=True)
 class Format:
     """A format.
 
@@ -63,8 +87,11 @@ class Format:
     begins    whether a file with this first line that is not blank is of this format; None: never a file
     claims    whether a directory is of this format; None: never a directory
     open      a place to write to, whole or not at all
-    one_best  from the ids of all lists: what writes one text a list
-    directory whether it is written as a directory
+    one_best  how one text a list is written
+    piece     what a block adds to the one file of its lists, from the number of lists before it
+    frame     what stands around these pieces
+    files     puts a block's files into the directory of its lists; each format has this or `piece`
+    complete  what is left to do in such a directory when all blocks are in it, from the lists' source
     replaces  what such a directory holds, as patterns
     """
 
@@ -74,12 +101,20 @@ class Format:
     options: frozenset[str]
     blocks: Callable[[AnyPath, Options, int, Notes], Iterator[NbestLists]]
     open: Callable[[AnyPath], AbstractContextManager[Write]]
-    one_best: Callable[[Sequence[str], str], OneBest]
+    one_best: OneBest
+    piece: Callable[[int], Piece] | None = None
+    frame: Frame = Frame()
+    files: BlockFiles | None = None
+    complete: Callable[[Path, Path], None] | None = None
     parse: Callable[[Lines, str, Options], NbestLists] | None = None
     begins: Callable[[str], bool] | None = None
     claims: Callable[[Path], bool] | None = None
-    directory: bool = False
     replaces: tuple[str, ...] = ()
+
+    @property
+    def directory(self) -> bool:
+        """Whether it is written as a directory."""
+        return self.files is not None
 
     def whole(self, path: AnyPath, options: Options) -> NbestLists:
         """All lists at `path`."""
@@ -105,18 +140,34 @@ def decode_named(path: AnyPath, called: str) -> Lines:
         yield from decode_lines(stream, called)
 
 
-def line_writer(make: Callable[[], LineWriter]) -> Callable[[AnyPath], AbstractContextManager[Write]]:
-    """`Format.open` for a format whose blocks are just lines after lines."""
+def of_lines(lines_of: LineWriter) -> Piece:
+    """The piece of a format whose blocks are just lines after lines."""
+
+    def piece(lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> bytes:
+        return "".join(f"{line}\n" for line in lines_of(lists, order, totals, notes)).encode()
+
+    return piece
+
+
+def file_writer(
+    make: Callable[[int], Piece], frame: Frame = Frame()
+) -> Callable[[AnyPath], AbstractContextManager[Write]]:
+    """`Format.open` for a format of one file."""
 
     @contextmanager
     def opened(path: AnyPath) -> Iterator[Write]:
-        notes, lines_of = Notes(os.fspath(path)), make()
+        notes, piece = Notes(os.fspath(path)), make(0)
         with write_whole(path) as stream:
+            before = frame.head
 
             def write(lists: NbestLists, order: Rows, totals: Totals | None = None) -> None:
-                stream.writelines(f"{line}\n".encode() for line in lines_of(lists, order, totals, notes))
+                nonlocal before
+                content = piece(lists, order, totals, notes)
+                stream.write(before + content)
+                before = frame.between
 
             yield write
+            stream.write(frame.tail)
         notes.log()
 
     return opened

@@ -202,13 +202,15 @@ def open_espnet(path: AnyPath) -> Iterator[Write]:
     with write_whole_directory(path, replaces=ESPNET_NAMES) as fresh:
 
         def write(lists: NbestLists, order: Rows, totals: Totals | None = None) -> None:
-            _write(fresh, scalar_features(lists, notes), order, totals, notes)
+            espnet_files(fresh, lists, order, totals, notes)
 
         yield write
     notes.log()
 
 
-def _write(fresh: Path, lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> None:
+def espnet_files(fresh: Path, lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> None:
+    """The files of some lists, of whole jobs, put into the directory `fresh`."""
+    lists = scalar_features(lists, notes)
     name: str | None = None
     scores = totals
     if totals is None and lists.schema:

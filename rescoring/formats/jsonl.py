@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, FormatError, NonFiniteFeatureError, shorten
-from rescoring.formats.base import WHOLE, Lines, OneBest, offsets_of
+from rescoring.formats.base import WHOLE, Lines, offsets_of
 from rescoring.formats.json_members import unique_keys
 from rescoring.formats.notes import Notes
 from rescoring.nbest import Feature, NbestLists
@@ -318,11 +318,6 @@ def jsonl_lines(
         yield json.dumps({**one, **other}, ensure_ascii=False, allow_nan=False)
 
 
-def jsonl_one_best(_ids: Sequence[str], _source: str) -> OneBest:
-    """``{"id": ..., "text": ...}`` a line, for the best rows."""
-
-    def lines(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
-        for list_id, row in zip(lists.ids, rows, strict=True):
-            yield json.dumps({"id": list_id, "text": lists.texts[row]}, ensure_ascii=False)
-
-    return lines
+def best_object(list_id: str, text: str) -> str:
+    """``{"id": ..., "text": ...}``."""
+    return json.dumps({"id": list_id, "text": text}, ensure_ascii=False)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, FeatureError, FormatError, NotFoundError, shorten
-from rescoring.formats.base import WHOLE, OneBest, offsets_of
+from rescoring.formats.base import WHOLE, offsets_of
 from rescoring.formats.kaldi_tables import read_costs, read_int_vectors, read_symbols, read_texts
 from rescoring.nbest import Feature, NbestLists
 
@@ -288,11 +288,6 @@ def _column(folder: Path, name: str, keys: Sequence[str]) -> NDArray[np.float64]
     return 0.0 - costs  # and not -costs: Kaldi's "-0" and "0" are the same
 
 
-def kaldi_one_best(_ids: Sequence[str], _source: str) -> OneBest:
-    """``utterance words`` a line, as Kaldi's ``text`` files, for the best rows."""
-
-    def lines(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
-        for utterance, row in zip(lists.ids, rows, strict=True):
-            yield f"{utterance} {lists.texts[row]}".rstrip(" ")
-
-    return lines
+def best_of_utterance(utterance: str, text: str) -> str:
+    """``utterance words``, as in Kaldi's ``text`` files."""
+    return f"{utterance} {text}".rstrip(" ")

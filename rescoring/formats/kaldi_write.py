@@ -7,7 +7,6 @@ A new feature NAME becomes ``lmwt.NAME``, negated as Kaldi's costs are; new tota
 too. Neither ``total`` nor ``rank`` is ``lmwt.*``: they are no features when the directory is read again.
 """
 
-import logging
 import os
 import re
 import shutil
@@ -28,7 +27,6 @@ from rescoring.formats.numbers import decimal
 from rescoring.formats.scalars import scalar_features
 from rescoring.nbest import NbestLists
 
-_log = logging.getLogger(__name__)
 _BINARY_ENTRY = b" " + BINARY
 TOTAL, RANK = "total", "rank"
 KALDI_NAMES = ("num_jobs", "archives.*")  # all that an n-best directory holds
@@ -47,7 +45,25 @@ def open_kaldi(path: str | os.PathLike[str]) -> Iterator[Write]:
     with write_whole_directory(path, replaces=KALDI_NAMES) as fresh:
         writer = _Writer(fresh, Notes(os.fspath(path)))
         yield writer.write
-        writer.finish()
+        if writer.source is not None:
+            complete_archives(fresh, writer.source)
+        writer.notes.log()
+
+
+def kaldi_files(fresh: Path, lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> None:
+    """The tables of some lists, of whole archives, put into the directory `fresh`."""
+    _Writer(fresh, notes).write(lists, order, totals)
+
+
+def complete_archives(fresh: Path, source: Path) -> None:
+    """Archives of the source of which nothing was kept are empty ones: they are counted in num_jobs."""
+    tables = {table.name for table in fresh.glob("archives.*/*")}
+    for number in archive_numbers(source):
+        folder = fresh / f"archives.{number}"
+        if not folder.exists():
+            folder.mkdir()
+            for name in tables:
+                (folder / name).touch()
 
 
 class _Writer:
@@ -56,7 +72,6 @@ class _Writer:
     def __init__(self, fresh: Path, notes: Notes) -> None:
         self.fresh, self.notes = fresh, notes
         self.source: Path | None = None
-        self.archives: set[int] = set()  # of the source, that were written
         self.replaced: frozenset[str] | None = None
         self.position = 0  # of the next hypothesis from elsewhere
 
@@ -73,6 +88,9 @@ class _Writer:
         added = [feature.name for feature in lists.schema if feature.name not in read[0].own_features]
         if self.replaced is None:
             self.replaced = _replaced(source, [table_name(name) for name in added])
+            if self.replaced:
+                names = ", ".join(sorted(self.replaced))
+                self.notes.say(f"scores of an earlier rescoring are replaced: {names}")
             self.replaced |= frozenset() if totals is None else frozenset({TOTAL})
         records, ranks = read, None
         if totals is not None or not np.array_equal(order, np.arange(len(read))):
@@ -80,7 +98,6 @@ class _Writer:
             ranks = {new.key: old.key.rpartition("-")[2] for old, new in zip(read, records, strict=True)}
         archives = sorted({record.archive for record in read})
         _copy_tables(source, self.fresh, archives, read, records if ranks else None, self.replaced)
-        self.archives.update(archives)
         if ranks:
             _write_ranks(self.fresh, records, ranks)
         self._columns(lists, added, records, totals, new=True)
@@ -115,13 +132,6 @@ class _Writer:
                     lines = (f"{records[row].key} {decimal(0.0 - values[row])}\n" for row in rows)
                     stream.write("".join(lines).encode())
 
-    def finish(self) -> None:
-        """Archives of the source of which nothing was kept are empty ones: they are counted in num_jobs."""
-        if self.source is not None:
-            left = [number for number in archive_numbers(self.source) if number not in self.archives]
-            _copy_tables(self.source, self.fresh, left, [], None, self.replaced or frozenset())
-        self.notes.log()
-
 
 def _by_archive(records: Sequence[KaldiRecord]) -> list[tuple[int, list[int]]]:
     """(archive, its rows in the order of its lines)."""
@@ -139,10 +149,7 @@ def _replaced(source: Path, names: Sequence[str]) -> frozenset[str]:
     folders = [source / f"archives.{archive}" for archive in archive_numbers(source)]
     if not all((folder / TOTAL).is_file() for folder in folders):
         return frozenset()
-    found = [name for name in names if any((folder / name).exists() for folder in folders)]
-    if found:
-        _log.warning("%s: scores of an earlier rescoring are replaced: %s", source, ", ".join(found))
-    return frozenset(found)
+    return frozenset(name for name in names if any((folder / name).exists() for folder in folders))
 
 
 def _renumbered(

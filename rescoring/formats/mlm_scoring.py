@@ -9,18 +9,16 @@ other keys are given back. Features that the format has no place for stand under
 
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import FormatError, shorten
-from nbest.files import STDIO, open_bytes, write_whole
-from rescoring.formats.base import AnyPath, Options, Rows, Totals, Write, offsets_of
+from nbest.files import STDIO, open_bytes
+from rescoring.formats.base import AnyPath, Frame, Options, Rows, Totals, offsets_of
 from rescoring.formats.json_members import members
 from rescoring.formats.jsonl import (
     parse_features,
@@ -133,25 +131,17 @@ def _lists(block: list[_Utterance], source: str) -> NbestLists:
     )
 
 
-@contextmanager
-def open_mlm(path: AnyPath) -> Iterator[Write]:
-    """A file that takes lists block by block; with totals they are the scores, and the best stands first."""
-    notes = Notes(os.fspath(path))
-    with write_whole(path) as stream:
-        stream.write(b"{")
-        between = b"\n"
+MLM_FRAME = Frame(b"{\n", b",\n", b"\n}\n")
 
-        def write(lists: NbestLists, order: Rows, totals: Totals | None = None) -> None:
-            nonlocal between
-            for utterance, content in _entries(lists, order, totals, notes):
-                entry = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2)
-                indented = entry.replace("\n", "\n  ")
-                stream.write(between + f"  {json.dumps(utterance, ensure_ascii=False)}: {indented}".encode())
-                between = b",\n"
 
-        yield write
-        stream.write(b"\n}\n")
-    notes.log()
+def mlm_piece(lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> bytes:
+    """The utterances, commas between; with totals they are the scores, and the best stands first."""
+    entries = []
+    for utterance, content in _entries(lists, order, totals, notes):
+        entry = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2)
+        indented = entry.replace("\n", "\n  ")
+        entries.append(f"  {json.dumps(utterance, ensure_ascii=False)}: {indented}")
+    return ",\n".join(entries).encode()
 
 
 def _entries(

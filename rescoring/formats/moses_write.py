@@ -4,15 +4,14 @@ New features stand at the end of the feature field, new totals take the place of
 and everything else of a line come back verbatim (line ends become ``\\n``).
 """
 
-import logging
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import FormatError, LimitError, shorten
-from rescoring.formats.base import OneBest, own_records
+from rescoring.formats.base import own_records
 from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
 from rescoring.formats.notes import Notes
 from rescoring.formats.numbers import decimal
@@ -21,7 +20,6 @@ from rescoring.nbest import NbestLists
 
 MAX_GAP_LINES = 1_000_000  # empty 1-best lines; more is an id that went wrong
 NO_TOTAL = "{n} hypotheses have no total; theirs is written as 0"
-_log = logging.getLogger(__name__)
 
 
 def moses_lines(
@@ -115,10 +113,11 @@ def _fresh_line(
     return f"{segment_id} ||| {text} ||| {features} ||| {decimal(total)}"
 
 
-def moses_one_best(ids: Sequence[str], source: str) -> OneBest:
-    """The texts of the best rows, one a line; an empty line for each integer id missing between two `ids`.
+def blank_lines(ids: Sequence[str], source: str) -> list[int]:
+    """(S,) how many empty 1-best lines stand before each list: one for each integer id missing between two.
 
     Moses itself writes an empty line for a sentence without a translation, so line n stays sentence n.
+    Raises LimitError for more than MAX_GAP_LINES.
     """
     numbers = [int(name) if name.isascii() and name.isdigit() else -1 for name in ids]
     steps = [after - before for before, after in pairwise(numbers)]
@@ -131,13 +130,4 @@ def moses_one_best(ids: Sequence[str], source: str) -> OneBest:
             expected=f"at most {MAX_GAP_LINES}",
             got=str(missing),
         )
-    if missing:
-        _log.warning("%s: %d ids are missing; their 1-best lines are empty", source, missing)
-    gaps = chain([0], (step - 1 if rising else 0 for step in steps))
-
-    def lines(lists: NbestLists, rows: NDArray[np.int64]) -> Iterator[str]:
-        for row in rows:
-            yield from [""] * next(gaps)
-            yield lists.texts[row]
-
-    return lines
+    return [0, *(step - 1 if rising else 0 for step in steps)]

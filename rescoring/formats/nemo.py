@@ -93,8 +93,8 @@ def _lists(block: list[tuple[int, str, str]], beam_size: int, first: int, source
 class NemoLines:
     """Writes lists of one size, numbered from 0: what else there is has no place, and is noted."""
 
-    def __init__(self) -> None:
-        self.next_id = 0
+    def __init__(self, next_id: int = 0) -> None:
+        self.next_id = next_id
         self.beam_size: int | None = None
 
     def __call__(self, lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> Iterator[str]:

@@ -38,16 +38,18 @@ def open_srilm(path: str | os.PathLike[str]) -> Iterator[Write]:
     """
     notes = Notes(os.fspath(path))
     with write_whole_directory(path) as fresh:
-        (fresh / LISTS).mkdir()
 
         def write(lists: NbestLists, order: Rows, totals: Totals | None = None) -> None:
-            _write(fresh, scalar_features(lists, notes), order, totals, notes)
+            srilm_files(fresh, lists, order, totals, notes)
 
         yield write
     notes.log()
 
 
-def _write(fresh: Path, lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> None:
+def srilm_files(fresh: Path, lists: NbestLists, order: Rows, totals: Totals | None, notes: Notes) -> None:
+    """The files of some lists, put into the directory `fresh`."""
+    lists = scalar_features(lists, notes)
+    (fresh / LISTS).mkdir(exist_ok=True)
     own = own_records(lists, SrilmRecord)
     held = {"ac", "lm", "word_count"}
     if own:

@@ -4,27 +4,39 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nbest.errors import FormatError
-from rescoring.formats.base import WHOLE, AnyPath, Format, Lines, Options, line_writer, named_lines
+from rescoring.formats.base import (
+    WHOLE,
+    AnyPath,
+    Format,
+    Lines,
+    OneBest,
+    Options,
+    Piece,
+    file_writer,
+    named_lines,
+    of_lines,
+)
 from rescoring.formats.espnet import (
     ESPNET_NAMES,
     EspnetRecord,
     espnet_blocks,
+    espnet_files,
     is_espnet_directory,
     open_espnet,
 )
 from rescoring.formats.fairseq import FairseqRecord, begins_fairseq, fairseq_blocks, fairseq_lines
-from rescoring.formats.jsonl import JsonRecord, jsonl_blocks, jsonl_lines, jsonl_one_best, read_jsonl
-from rescoring.formats.kaldi import KaldiRecord, is_kaldi_directory, kaldi_blocks, kaldi_one_best
-from rescoring.formats.kaldi_write import KALDI_NAMES, open_kaldi
-from rescoring.formats.mlm_scoring import MlmRecord, mlm_blocks, open_mlm
+from rescoring.formats.jsonl import JsonRecord, best_object, jsonl_blocks, jsonl_lines, read_jsonl
+from rescoring.formats.kaldi import KaldiRecord, best_of_utterance, is_kaldi_directory, kaldi_blocks
+from rescoring.formats.kaldi_write import KALDI_NAMES, complete_archives, kaldi_files, open_kaldi
+from rescoring.formats.mlm_scoring import MLM_FRAME, MlmRecord, mlm_blocks, mlm_piece
 from rescoring.formats.moses import MosesRecord, moses_blocks, read_moses
-from rescoring.formats.moses_write import moses_lines, moses_one_best
+from rescoring.formats.moses_write import moses_lines
 from rescoring.formats.nemo import NemoLines, NemoRecord, begins_nemo, nemo_blocks
 from rescoring.formats.notes import Notes
 from rescoring.formats.srilm import SrilmRecord, srilm_blocks
 from rescoring.formats.srilm_files import is_list_directory
 from rescoring.formats.srilm_lines import kind_of
-from rescoring.formats.srilm_write import open_srilm
+from rescoring.formats.srilm_write import open_srilm, srilm_files
 from rescoring.nbest import NbestLists
 
 
@@ -100,8 +112,21 @@ def _parse_fairseq(lines: Lines, source: str, _options: Options) -> NbestLists:
     return _whole(lambda notes: fairseq_blocks(lines, source, WHOLE, notes, anyhow=True), source, FAIRSEQ)
 
 
+def _nemo_piece(first: int) -> Piece:
+    return of_lines(NemoLines(first))
+
+
+def _by_number(_id: str, text: str) -> str:
+    return text
+
+
 NEMO = "text TAB score"
 FAIRSEQ = "H-number TAB score TAB text"
+NUMBERED = OneBest(_by_number, numbered=True)
+BY_UTTERANCE = OneBest(best_of_utterance)
+_moses_piece = of_lines(moses_lines)
+_jsonl_piece = of_lines(jsonl_lines)
+_fairseq_piece = of_lines(fairseq_lines)
 
 FORMATS: dict[str, Format] = {
     one.name: one
@@ -112,8 +137,9 @@ FORMATS: dict[str, Format] = {
             MosesRecord,
             frozenset({"keep_total"}),
             blocks=_moses,
-            open=line_writer(lambda: moses_lines),
-            one_best=moses_one_best,
+            open=file_writer(lambda _: _moses_piece),
+            one_best=NUMBERED,
+            piece=lambda _: _moses_piece,
             parse=_parse_moses,
             begins=lambda line: "|||" in line,
         ),
@@ -124,9 +150,10 @@ FORMATS: dict[str, Format] = {
             frozenset({"columns", "words_txt"}),
             blocks=_kaldi,
             open=open_kaldi,
-            one_best=kaldi_one_best,
+            one_best=BY_UTTERANCE,
+            files=kaldi_files,
+            complete=complete_archives,
             claims=is_kaldi_directory,
-            directory=True,
             replaces=KALDI_NAMES,
         ),
         Format(
@@ -135,8 +162,9 @@ FORMATS: dict[str, Format] = {
             JsonRecord,
             frozenset(),
             blocks=_jsonl,
-            open=line_writer(lambda: jsonl_lines),
-            one_best=jsonl_one_best,
+            open=file_writer(lambda _: _jsonl_piece),
+            one_best=OneBest(best_object),
+            piece=lambda _: _jsonl_piece,
             parse=_parse_jsonl,
             begins=_begins_jsonl,
         ),
@@ -146,8 +174,10 @@ FORMATS: dict[str, Format] = {
             MlmRecord,
             frozenset(),
             blocks=mlm_blocks,
-            open=open_mlm,
-            one_best=kaldi_one_best,
+            open=file_writer(lambda _: mlm_piece, MLM_FRAME),
+            one_best=BY_UTTERANCE,
+            piece=lambda _: mlm_piece,
+            frame=MLM_FRAME,
             begins=_begins_mlm,
         ),
         Format(
@@ -157,9 +187,9 @@ FORMATS: dict[str, Format] = {
             frozenset(),
             blocks=_espnet,
             open=open_espnet,
-            one_best=kaldi_one_best,
+            one_best=BY_UTTERANCE,
+            files=espnet_files,
             claims=is_espnet_directory,
-            directory=True,
             replaces=ESPNET_NAMES,
         ),
         Format(
@@ -169,10 +199,10 @@ FORMATS: dict[str, Format] = {
             frozenset(),
             blocks=_srilm,
             open=open_srilm,
-            one_best=kaldi_one_best,
+            one_best=BY_UTTERANCE,
+            files=srilm_files,
             begins=_begins_srilm,
             claims=is_list_directory,
-            directory=True,
         ),
         Format(
             "fairseq",
@@ -180,8 +210,9 @@ FORMATS: dict[str, Format] = {
             FairseqRecord,
             frozenset(),
             blocks=_fairseq,
-            open=line_writer(lambda: fairseq_lines),
-            one_best=moses_one_best,
+            open=file_writer(lambda _: _fairseq_piece),
+            one_best=NUMBERED,
+            piece=lambda _: _fairseq_piece,
             parse=_parse_fairseq,
             begins=begins_fairseq,
         ),
@@ -191,8 +222,9 @@ FORMATS: dict[str, Format] = {
             NemoRecord,
             frozenset({"beam_size"}),
             blocks=_nemo,
-            open=line_writer(NemoLines),
-            one_best=moses_one_best,
+            open=file_writer(_nemo_piece),
+            one_best=NUMBERED,
+            piece=_nemo_piece,
             parse=_parse_nemo,
             begins=begins_nemo,
         ),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, FormatError, NbestError, NonFiniteFeatureError
+from rescoring.formats import one_best_lines
 from rescoring.formats.jsonl import (
     JsonRecord,
     jsonl_lines,
-    jsonl_one_best,
     parse_list,
     read_jsonl,
 )
@@ -278,7 +278,7 @@ def test_the_best_stands_first() -> None:
         ' {"text": "x", "features": {}, "score": 1.0}]}',
         '{"id": "b", "hypotheses": [{"text": "z", "features": {}, "score": 3.0}]}',
     ]
-    assert list(jsonl_one_best(lists.ids, "f")(lists, np.array([1, 2]))) == [
+    assert list(one_best_lines(lists, np.array([1, 2]), "jsonl", lists.ids, [0, 0])) == [
         '{"id": "a", "text": "y"}',
         '{"id": "b", "text": "z"}',
     ]

@@ -15,7 +15,8 @@ from nbest.errors import (
     NotFoundError,
 )
 from nbest.files import read_lines
-from rescoring.formats.kaldi import KaldiRecord, kaldi_one_best, left_out, read_kaldi
+from rescoring.formats import one_best_lines
+from rescoring.formats.kaldi import KaldiRecord, left_out, read_kaldi
 
 from .conftest import binary, write
 
@@ -238,7 +239,7 @@ def test_an_utterance_in_two_archives(directory: Path) -> None:
 
 def test_one_best_is_kaldis_text_file(directory: Path) -> None:
     lists = read_kaldi(directory)
-    assert list(kaldi_one_best(lists.ids, "f")(lists, np.array([1, 2, 3]))) == [
+    assert list(one_best_lines(lists, np.array([1, 2, 3]), "kaldi", lists.ids, [0, 0, 0])) == [
         "a-b first word",
         "a-c",
         "z only",

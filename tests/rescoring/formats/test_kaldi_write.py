@@ -107,7 +107,7 @@ def test_scores_of_an_earlier_rescoring_are_replaced(
     again = read_kaldi(tmp_path / "one", columns=["ac"]).with_feature("small", np.array([-3, -4, 0, -5]))
     write_kaldi(again, tmp_path / "two", as_they_are(again), np.zeros(4))
     assert files(tmp_path / "two")["archives.1/lmwt.small"] == b"a-b-1 3\na-b-2 4\na-c-1 0\n"
-    assert caplog.messages == [f"{tmp_path / 'one'}: scores of an earlier rescoring are replaced: lmwt.small"]
+    assert caplog.messages == [f"{tmp_path / 'two'}: scores of an earlier rescoring are replaced: lmwt.small"]
 
 
 def test_keys_keep_the_order_of_the_source(directory: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from nbest.errors import FormatError, LimitError
 from nbest.files import open_bytes, read_lines
+from rescoring.formats import one_best_blanks, one_best_lines
 from rescoring.formats.moses import read_moses
-from rescoring.formats.moses_write import moses_lines, moses_one_best
+from rescoring.formats.moses_write import moses_lines
 from rescoring.formats.notes import Notes
 from rescoring.formats.table import FORMATS
 from rescoring.nbest import Feature, NbestLists
@@ -191,7 +192,8 @@ def test_what_is_written_is_read_back(lists: NbestLists, data: st.DataObject) ->
 
 
 def one_best(lists: NbestLists, rows: list[int]) -> list[str]:
-    return list(moses_one_best(lists.ids, lists.source)(lists, np.array(rows)))
+    blanks = one_best_blanks("moses", lists.ids, lists.source)
+    return list(one_best_lines(lists, np.array(rows), "moses", lists.ids, blanks))
 
 
 def test_one_best_lines_stay_in_step_with_the_ids(caplog: pytest.LogCaptureFixture) -> None:
