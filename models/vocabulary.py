@@ -33,6 +33,7 @@ class Vocabulary:
     unseen_types  how many types share the probability of ``<unk>`` (training types that were mapped to it)
     lowercase     whether texts are lower-cased before the look-up
     segmenter     what cuts words into pieces, where types are pieces
+    ids           of the words that can stand in a text: all but the special ones
     """
 
     words: tuple[str, ...]
@@ -48,8 +49,10 @@ class Vocabulary:
                 expected=f"{SPECIAL} first",
                 got=str(self.words[: len(SPECIAL)]),
             )
-        object.__setattr__(self, "ids", {word: number for number, word in enumerate(self.words)})
-        if len(self.ids) != len(self.words):
+        first = len(SPECIAL)
+        ids = {word: number for number, word in enumerate(self.words[first:], first)}
+        object.__setattr__(self, "ids", ids)
+        if len(ids) != len(self.words) - first or any(word in ids for word in SPECIAL):
             twice = [word for word, count in Counter(self.words).items() if count > 1]
             raise ConfigError(f"vocabulary holds {len(twice)} words twice, {twice[0]!r} among them")
 
@@ -85,8 +88,12 @@ class Vocabulary:
 
         A literal ``<unk>`` is out of vocabulary as any unknown word, and so are ``<s>`` and ``</s>``.
         """
-        ids = [self._id(piece) for word in self.pieces_by_word(text) for piece in word]
-        return ids, sum(number == 1 for number in ids)
+        get = self.ids.get
+        if self.segmenter is None:
+            ids = [get(word, 1) for word in words_of(text.lower() if self.lowercase else text)]
+        else:
+            ids = [get(piece, 1) for word in self.pieces_by_word(text) for piece in word]
+        return ids, ids.count(1)
 
     def pieces_by_word(self, text: str) -> list[tuple[str, ...]]:
         """What each word of `text` is looked up as: itself, or its pieces."""
@@ -98,8 +105,7 @@ class Vocabulary:
         return self._id(piece) == self.unknown_id
 
     def _id(self, piece: str) -> int:
-        number = self.ids.get(piece, 1)
-        return number if number >= len(SPECIAL) else 1
+        return self.ids.get(piece, 1)
 
     def begins_word(self) -> NDArray[np.bool_]:
         """(V,) whether a token of this id is a word, or the first piece of one, or ``</s>``."""

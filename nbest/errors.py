@@ -131,3 +131,9 @@ def shorten(text: str, limit: int = 80) -> str:
     if len(text) <= limit:
         return repr(text)
     return f"{repr(text[:limit])[:-1]}… ({len(text)} characters)"
+
+
+class ScoringCancelledError(NbestError):
+    """Whoever asked for scores no longer wants them."""
+
+    slug = "cancelled"

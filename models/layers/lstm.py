@@ -7,7 +7,6 @@ Networks Compression for Language Modeling".
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,17 +42,6 @@ class State(NamedTuple):
         """What `tensors` gave."""
         layers = range(len(tensors) // 2)
         return cls(tuple(tensors[f"hidden.{n}"] for n in layers), tuple(tensors[f"cell.{n}"] for n in layers))
-
-
-def concatenate(states: Sequence[State]) -> State:
-    """The states of all, one after another."""
-    if len(states) == 1:
-        return states[0]
-    layers = range(len(states[0].hidden))
-    return State(
-        tuple(torch.cat([state.hidden[n] for state in states]) for n in layers),
-        tuple(torch.cat([state.cell[n] for state in states]) for n in layers),
-    )
 
 
 class RecurrentLayer(nn.Module, ABC):

@@ -24,10 +24,11 @@ class Walk(ABC):
     """Reads words, puts out log-probabilities."""
 
     @abstractmethod
-    def step(self, words: Ids, above: Ids, state: State | None) -> tuple[Tensor, State]:
-        """Read words (N,), each after the state in row `above` (N,) of `state`; None is the start state.
+    def step(self, words: Ids, above: Ids, kept: Ids, states: State) -> Tensor:
+        """Read words (N,), each after the state in row `above` (N,) of `states`.
 
-        Returns the last layer's outputs (N, O) and the state after each word.
+        Returns the last layer's outputs (N, O). The state after a word is written to row `kept` (N,) of
+        `states`, unless that is -1; no such row may be one of `above`.
         """
 
     @abstractmethod
@@ -43,6 +44,7 @@ class Engine(ABC):
     """
 
     name: str
+    model: LanguageModel
     output_rows: int
 
     @abstractmethod
@@ -75,19 +77,27 @@ class TorchWalk(Walk):
         self.model = model
         self.constant = constant
 
-    def step(self, words: Ids, above: Ids, state: State | None) -> tuple[Tensor, State]:
+    def step(self, words: Ids, above: Ids, kept: Ids, states: State) -> Tensor:
         """As every walk."""
-        model = self.model
-        before = model.start_state(1) if state is None else state
-        rows = torch.from_numpy(above).to(model.device)
-        return model.step(torch.from_numpy(words).to(model.device), before.take(rows))
+        model, send = self.model, self._send
+        hidden, after = model.step(send(words), states.take(send(above)))
+        which = np.flatnonzero(kept >= 0)
+        if len(which):
+            rows, which_ = send(kept[which]), send(which)
+            for into, fresh in zip((*states.hidden, *states.cell), (*after.hidden, *after.cell), strict=True):
+                into.index_copy_(
+                    0, rows, fresh if len(which) == len(fresh) else fresh.index_select(0, which_)
+                )
+        return hidden
+
+    def _send(self, ids: Ids) -> Tensor:
+        return torch.from_numpy(ids).to(self.model.device)
 
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
         """As every walk."""
-        model = self.model
-        prepared = model.prepare_output(hidden)
-        where = torch.from_numpy(positions).to(model.device)
-        logits = model.pairs(prepared, where, torch.from_numpy(ids).to(model.device)).double()
+        prepared = self.model.prepare_output(hidden)
+        where = self._send(positions)
+        logits = self.model.pairs(prepared, where, self._send(ids)).double()
         values = logits - self._log_normalizer(prepared, len(hidden))[where]
         return values.cpu().numpy()
 

@@ -20,6 +20,7 @@ from models.matrices.quantized import INTERVALS, QuantizedMatrix
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk
 from nbest.errors import ConfigError
 
+INTERFACE = 2  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 PROBES, PROBE_STEPS = 64, 4  # random words read to see whether 15-bit products will do
 PROBE_TOLERANCE = 2e-5  # nats; a fifth of what is called exact
@@ -27,11 +28,19 @@ Vector = NDArray[np.float32]
 
 
 def kernels() -> Any:
-    """The module ``nbest_native``, or None where it is not installed."""
+    """The module ``nbest_native``, None where there is none; raises ConfigError for another version's."""
     try:
-        return importlib.import_module("nbest_native")
+        found = importlib.import_module("nbest_native")
     except ImportError:
         return None
+    if getattr(found, "INTERFACE", 1) != INTERFACE:
+        raise ConfigError(
+            "the compiled kernels belong to another version of nbest",
+            where=str(found.__file__),
+            expected=f"interface {INTERFACE}: `make native` in a checkout, or `pip install -U nbest-native`",
+            got=f"interface {getattr(found, 'INTERFACE', 1)}",
+        )
+    return found
 
 
 class NativeEngine(Engine):
@@ -173,31 +182,37 @@ class NativeWalk(Walk):
         self.threads = torch.get_num_threads()
         self.table = _WordTable(self.model)
 
-    def step(self, words: Ids, above: Ids, state: State | None) -> tuple[Tensor, State]:
+    def step(self, words: Ids, above: Ids, kept: Ids, states: State) -> Tensor:
         """As every walk."""
-        before = self.model.start_state(1) if state is None else state
         x: Tensor | None = None
-        hidden, cell = [], []
         for number, layer in enumerate(self.model.layers):
             assert isinstance(layer, RecurrentLayer)
-            h, c = before.hidden[number], before.cell[number]
+            h, c = states.hidden[number], states.cell[number]
             kernel = self.engine.layers[number]
             if kernel is None:
                 below = self.model.embed(torch.from_numpy(words)) if x is None else x
                 rows = torch.from_numpy(above)
-                x, c = layer.step(below, h[rows], c[rows])
+                x, after = layer.step(below, h[rows], c[rows])
+                _keep(after, kept, c)
+                _keep(x, kept, h)
             else:
                 assert isinstance(layer, LSTMLayer)
-                x, c = self._run(kernel, layer, words, x, above, h, c)
-            hidden.append(x)
-            cell.append(c)
+                x = self._run(kernel, layer, words, x, above, kept, h, c)
         assert x is not None
-        return x, State(tuple(hidden), tuple(cell))
+        return x
 
     def _run(
-        self, kernel: Any, layer: LSTMLayer, words: Ids, x: Tensor | None, above: Ids, h: Tensor, c: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One layer by its kernel."""
+        self,
+        kernel: Any,
+        layer: LSTMLayer,
+        words: Ids,
+        x: Tensor | None,
+        above: Ids,
+        kept: Ids,
+        h: Tensor,
+        c: Tensor,
+    ) -> Tensor:
+        """One layer by its kernel: its outputs; h (any, R) and c (any, H) hold the states."""
         count, cells = len(words), layer.cells
         inputs, index = [h.numpy()], [above]
         if x is None:
@@ -207,11 +222,16 @@ class NativeWalk(Walk):
             index.append(np.arange(count))
             table = layer.gates.shifted(torch.zeros(1, 4 * cells)).numpy()
             rows = np.zeros(count, dtype=np.int64)
-        new_hidden, new_cell = torch.empty(count, cells), torch.empty(count, cells)
+        hidden = torch.empty(count, cells)
+        kept_hidden = h.numpy() if layer.projection is None else None
         kernel.step(
-            inputs, index, table, rows, c.numpy(), above, new_hidden.numpy(), new_cell.numpy(), self.threads
+            inputs, index, table, rows, c.numpy(), above, hidden.numpy(), kept, kept_hidden, self.threads
         )
-        return new_hidden if layer.projection is None else layer.projection(new_hidden), new_cell
+        if layer.projection is None:
+            return hidden
+        projected: Tensor = layer.projection(hidden)
+        _keep(projected, kept, h)
+        return projected
 
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
         """As every walk."""
@@ -228,6 +248,12 @@ class NativeWalk(Walk):
         return logits - normalizers[positions]
 
 
+def _keep(fresh: Tensor, kept: Ids, states: Tensor) -> None:
+    """states[kept[n]] = fresh[n], where kept[n] is a row."""
+    which = torch.from_numpy(np.flatnonzero(kept >= 0))
+    states.index_copy_(0, torch.from_numpy(kept)[which], fresh[which])
+
+
 class _WordTable:
     """(T, 4H) products of words with the first layer's input matrix, biases added; as many as fit."""
 
@@ -239,9 +265,11 @@ class _WordTable:
 
     def of(self, words: Ids) -> tuple[NDArray[np.float32], Ids]:
         """(table, the row of each word)."""
-        missing = np.unique(words[self.row_of[words] < 0])
-        if len(missing):
-            self._add(missing, words)
+        rows = self.row_of[words]
+        missing = words[rows < 0]
+        if not len(missing):
+            return self.table, rows
+        self._add(np.unique(missing), words)
         return self.table, self.row_of[words]
 
     def _add(self, missing: Ids, words: Ids) -> None:

@@ -1,32 +1,28 @@
 """Scores texts as if each had been scored alone from the start state, reading each unique prefix once.
 
-Hypotheses are taken in groups of a bounded number of words; a group's prefix tree is walked level by level,
-at most `batch` prefixes a step. Memory: the states of two levels, one block of logits, and the tree.
+Texts are taken in groups of a bounded number of words; several groups' prefix trees are walked at a time.
+Memory: the states of the prefixes in work, one block of logits, and the trees.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.checkpoint import Checkpoint, ModelCard
 from models.language_model import LanguageModel
-from models.layers.lstm import State, concatenate
-from models.matrices.base import forbid_materialize
-from models.scoring.engine import Engine, Precision, TorchEngine, Walk
+from models.scoring.engine import Engine, Precision, TorchEngine
+from models.scoring.frontier import BATCH, Frontier, Group, GroupScores
 from models.scoring.native_engine import NativeEngine, kernels
 from models.scoring.normalizer import constant_log_normalizer
-from models.scoring.prefix_tree import PrefixTree, build_prefix_tree
-from models.vocabulary import words_of
-from nbest.errors import ConfigError, ModelFileError
+from models.vocabulary import Vocabulary, words_of
+from nbest.errors import ConfigError, ModelFileError, ScoringCancelledError
 
-BATCH = 512  # prefixes a step
-GROUP_WORDS = 200_000  # words of hypotheses whose prefixes are in one tree
-STATE_BYTES = 256 * 1024 * 1024  # of the states of two levels of a tree
+GROUP_WORDS = 20_000  # words of hypotheses whose prefixes are in one tree
+STATE_BYTES = 256 * 1024 * 1024  # of the states of all prefixes in work
+GROUPS_IN_STATES = 16  # a group may take an eighth of the states: those of two levels, a text a level
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class LanguageModelScorer:
         self.group_words = group_words
         model = checkpoint.model
         each = sum(part.nbytes for layers in model.start_state(1) for part in layers)
-        self.group_texts = max(1, state_bytes // (2 * each))
+        self.state_rows = state_bytes // each
         constant: float | None = None
         if self_normalized:
             constant = constant_log_normalizer(checkpoint.card.training, str(checkpoint.path))
@@ -103,75 +99,70 @@ class LanguageModelScorer:
         """What a user should know about the model."""
         return self._checkpoint.card
 
-    def score(self, texts: Sequence[str]) -> TextScores:
-        """Scores of `texts`; each distinct text is read once."""
-        vocabulary = self._checkpoint.vocabulary
+    def score(self, texts: Sequence[str], cancelled: Callable[[], bool] | None = None) -> TextScores:
+        """Scores of `texts`; each distinct text is read once.
+
+        Raises ScoringCancelledError when `cancelled` says so; it is asked between steps.
+        """
         place: dict[str, int] = {}
         which = np.fromiter((place.setdefault(text, len(place)) for text in texts), np.int64, len(texts))
-        encoded = [vocabulary.encode(text) for text in place]
-        sums, unique = self._sums([ids for ids, _ in encoded])
-        oov = np.fromiter((count for _, count in encoded), dtype=np.int64, count=len(encoded))
-        lengths = np.fromiter((len(ids) + 1 for ids, _ in encoded), dtype=np.int64, count=len(encoded))
-        totals = sums + oov * vocabulary.nat_oov_charge
+        sums = np.zeros(len(place))
+
+        def keep(scores: GroupScores) -> None:
+            sums[scores.members] = scores.sums()
+
+        reading = self._read(list(place), keep, cancelled)
+        totals = sums + reading.oov_counts * self._checkpoint.vocabulary.nat_oov_charge
         self._check_finite(totals)
-        return TextScores(totals[which], lengths[which], oov[which], unique)
+        lengths = reading.token_counts[which]
+        return TextScores(totals[which], lengths, reading.oov_counts[which], reading.unique_tokens)
 
     def score_tokens(self, texts: Sequence[str]) -> list[list[TokenScore]]:
         """Per text, the score of each word and of ``</s>``; they add up to `score`'s."""
         vocabulary = self._checkpoint.vocabulary
-        encoded = [vocabulary.encode(text)[0] for text in texts]
+        values: list[list[float]] = [[] for _ in texts]
+
+        def keep(scores: GroupScores) -> None:
+            for member, end in zip(scores.members, scores.tree.last_nodes, strict=True):
+                values[member] = scores.path(int(end))
+
+        self._read(texts, keep)
         scored: list[list[TokenScore]] = []
-        for first, last in _groups(encoded, self.group_words, self.group_texts):
-            tree = build_prefix_tree(encoded[first:last], vocabulary.start_id)
-            into, ends = self._walk(tree)
-            for text, ids, end in zip(texts[first:last], encoded[first:last], tree.last_nodes, strict=True):
-                values, node = [float(ends[end])], int(end)
-                while node:
-                    values.append(float(into[node]))
-                    node = int(tree.parents[node])
-                words = [*words_of(text), vocabulary.words[vocabulary.end_id]]
-                unknown = [*(word == vocabulary.unknown_id for word in ids), False]
-                charge = vocabulary.nat_oov_charge
-                scored.append(
-                    [
-                        TokenScore(word, value + charge * oov, oov)
-                        for word, value, oov in zip(words, reversed(values), unknown, strict=True)
-                    ]
-                )
+        for text, found in zip(texts, values, strict=True):
+            words = [*words_of(text), vocabulary.words[vocabulary.end_id]]
+            unknown = [*(word == vocabulary.unknown_id for word in vocabulary.encode(text)[0]), False]
+            charge = vocabulary.nat_oov_charge
+            scored.append(
+                [
+                    TokenScore(word, value + charge * oov, oov)
+                    for word, value, oov in zip(words, found, unknown, strict=True)
+                ]
+            )
         return scored
 
-    def _sums(self, encoded: Sequence[Sequence[int]]) -> tuple[NDArray[np.float64], int]:
-        """((N,) ln P of each id sequence with ``</s>``, distributions computed)."""
-        sums = np.zeros(len(encoded))
-        unique = 0
-        for first, last in _groups(encoded, self.group_words, self.group_texts):
-            tree = build_prefix_tree(encoded[first:last], self._checkpoint.vocabulary.start_id)
-            into, ends = self._walk(tree)
-            so_far = into.copy()
-            for start, stop in zip(tree.levels[1:-1], tree.levels[2:], strict=True):
-                so_far[start:stop] += so_far[tree.parents[start:stop]]
-            sums[first:last] = so_far[tree.last_nodes] + ends[tree.last_nodes]
-            unique += len(tree.words)
-        return sums, unique
-
-    def _walk(self, tree: PrefixTree) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """((nodes,) ln P(word of node | its parent), (nodes,) ln P(</s> | node))."""
-        walk = self.engine.walk()
-        outputs = _Outputs(walk, tree, self._checkpoint.vocabulary.end_id, self.engine.output_rows)
-        state: State | None = None
-        parent_offset = 0
-        with torch.inference_mode(), forbid_materialize():
-            for start, stop in zip(tree.levels[:-1], tree.levels[1:], strict=True):
-                states = []
-                for first in range(start, stop, self.batch):
-                    part = slice(first, min(first + self.batch, stop))
-                    hidden, after = walk.step(tree.words[part], tree.parents[part] - parent_offset, state)
-                    states.append(after)
-                    outputs.add(hidden)
-                state = concatenate(states)
-                parent_offset = start
-            outputs.flush()
-        return outputs.into, outputs.ends
+    def _read(
+        self,
+        texts: Sequence[str],
+        keep: Callable[[GroupScores], None],
+        cancelled: Callable[[], bool] | None = None,
+    ) -> "_Reading":
+        """Read all texts; `keep` gets what comes of them, group by group, members counted as in `texts`."""
+        vocabulary = self._checkpoint.vocabulary
+        reading = _Reading(texts, vocabulary, self.group_words, max(1, self.state_rows // GROUPS_IN_STATES))
+        frontier = Frontier(
+            self.engine,
+            start_id=vocabulary.start_id,
+            end_id=vocabulary.end_id,
+            most_rows=self.state_rows,
+            batch=self.batch,
+        )
+        frontier.add(reading.groups(), keep)
+        while not frontier.is_idle:
+            if cancelled is not None and cancelled():
+                raise ScoringCancelledError("scoring was cancelled")
+            frontier.step()
+        reading.unique_tokens = frontier.nodes_read
+        return reading
 
     def _check_finite(self, totals: NDArray[np.float64]) -> None:
         if not np.isfinite(totals).all():
@@ -195,54 +186,40 @@ def _engine(
     return TorchEngine(model, constant)
 
 
-class _Outputs:
-    """What follows the nodes of a tree, computed for many of them at once, in the order of the nodes.
+class _Reading:
+    """Texts as groups of id sequences, made as they are needed; and what is counted on the way.
 
-    into  (nodes,) ln P(word of node | its parent)
-    ends  (nodes,) ln P(</s> | node), where a hypothesis ends
+    token_counts   (N,) words and ``</s>``, of texts whose group was made
+    oov_counts     (N,) out-of-vocabulary words, of the same
+    unique_tokens  how many next-word distributions were computed
     """
 
-    def __init__(self, walk: Walk, tree: PrefixTree, end_id: int, rows: int) -> None:
-        self._walk, self._tree, self._end_id, self._rows = walk, tree, end_id, rows
-        self.into, self.ends = np.zeros(len(tree.words)), np.zeros(len(tree.words))
-        self._is_end = np.zeros(len(tree.words), dtype=np.bool_)
-        self._is_end[tree.last_nodes] = True
-        self._held: list[Tensor] = []
-        self._first = self._next = 0  # nodes whose outputs are held
+    def __init__(
+        self, texts: Sequence[str], vocabulary: Vocabulary, most_words: int, most_texts: int
+    ) -> None:
+        self.token_counts = np.zeros(len(texts), dtype=np.int64)
+        self.oov_counts = np.zeros(len(texts), dtype=np.int64)
+        self.unique_tokens = 0
+        self._texts, self._vocabulary = texts, vocabulary
+        self._most_words, self._most_texts = most_words, most_texts
 
-    def add(self, hidden: Tensor) -> None:
-        """The outputs (N, O) of the next N nodes."""
-        if self._next + len(hidden) - self._first > self._rows:
-            self.flush()
-        self._held.append(hidden)
-        self._next += len(hidden)
+    def groups(self) -> Iterator[Group]:
+        """The texts in alphabetic order, so that common beginnings meet, in groups of bounded size."""
+        members: list[int] = []
+        words = 0
+        for member in sorted(range(len(self._texts)), key=self._texts.__getitem__):
+            more = self._texts[member].count(" ") + 2  # at most, with </s>
+            if members and (words + more > self._most_words or len(members) == self._most_texts):
+                yield self._group(members)
+                members, words = [], 0
+            members.append(member)
+            words += more
+        if members:
+            yield self._group(members)
 
-    def flush(self) -> None:
-        """Compute what is held: the words of the nodes' children, and ``</s>`` where a hypothesis ends."""
-        if not self._held:
-            return
-        tree, start, stop = self._tree, self._first, self._next
-        first, last = np.searchsorted(tree.parents[1:], [start, stop]) + 1
-        children = np.arange(first, last)
-        ending = np.flatnonzero(self._is_end[start:stop])
-        positions = np.concatenate([tree.parents[children] - start, ending])
-        ids = np.concatenate([tree.words[children], np.full(len(ending), self._end_id)])
-        hidden = self._held[0] if len(self._held) == 1 else torch.cat(self._held)
-        values = self._walk.log_probs(hidden, positions, ids)
-        self.into[children] = values[: len(children)]
-        self.ends[start + ending] = values[len(children) :]
-        self._held, self._first = [], stop
-
-
-def _groups(encoded: Sequence[Sequence[int]], most_words: int, most_texts: int) -> list[tuple[int, int]]:
-    """Ranges of consecutive sequences: at most so many, of so many words together (one may have more)."""
-    groups: list[tuple[int, int]] = []
-    first, words = 0, 0
-    for number, ids in enumerate(encoded):
-        if number > first and (words + len(ids) + 1 > most_words or number - first == most_texts):
-            groups.append((first, number))
-            first, words = number, 0
-        words += len(ids) + 1
-    if first < len(encoded):
-        groups.append((first, len(encoded)))
-    return groups
+    def _group(self, members: Sequence[int]) -> Group:
+        encoded = [self._vocabulary.encode(self._texts[member]) for member in members]
+        which = np.asarray(members, dtype=np.int64)
+        self.token_counts[which] = [len(ids) + 1 for ids, _ in encoded]
+        self.oov_counts[which] = [count for _, count in encoded]
+        return Group(which, [ids for ids, _ in encoded])

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.language_model import LanguageModel
-from models.layers.lstm import concatenate
 from models.scoring.engine import TorchEngine
 from models.scoring.normalizer import log_normalizer
 
@@ -76,16 +75,17 @@ def test_steps_and_normalisers_stay_on_the_device(
     packed = make_model(system, **SYSTEMS[system]).packed().to("meta")
     walk = TorchEngine(packed).walk()
     with torch.no_grad(), OneDevice() as watch:
-        first, state = walk.step(np.asarray([2, 5, 7]), np.zeros(3, dtype=np.int64), None)
-        hidden, after = walk.step(np.asarray([8, 9]), np.asarray([2, 0]), concatenate([state, state]))
-        assert watch.sent == 4  # words and rows, each step
+        states = packed.start_state(5)
+        first = walk.step(np.asarray([2, 5, 7]), np.zeros(3, dtype=np.int64), np.asarray([1, -1, 2]), states)
+        hidden = walk.step(np.asarray([8, 9]), np.asarray([2, 0]), np.asarray([3, 4]), states)
+        assert watch.sent == 8  # words, rows read, rows written and which they are, each step
         prepared = packed.prepare_output(hidden)
         where, ids = torch.zeros(3, dtype=torch.long).to("meta"), torch.ones(3, dtype=torch.long).to("meta")
         assert packed.pairs(prepared, where, ids).shape == (3,)
         assert log_normalizer(packed, prepared, 2, block_words=30).shape == (2,)
-        assert watch.sent == 6
+        assert watch.sent == 10
     assert (first.shape[0], hidden.shape[0]) == (3, 2)
-    assert {part.device.type for layers in after for part in layers} == {"meta"}
+    assert {part.device.type for layers in states for part in layers} == {"meta"}
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.checkpoint import Checkpoint
-from models.scoring.native_engine import NativeEngine, bytes_by_row
+from models.scoring.native_engine import NativeEngine, bytes_by_row, kernels
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ConfigError
 
@@ -162,3 +162,9 @@ def test_wrong_shapes_are_named() -> None:
         native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)), products="int8")
     with pytest.raises(ValueError, match="this CPU has no kernels mmx"):
         native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)), isa="mmx")
+
+
+def test_kernels_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "INTERFACE", 0)
+    with pytest.raises(ConfigError, match="another version of nbest"):
+        kernels()

@@ -100,8 +100,11 @@ void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t
                 each<GATES>(NBEST_EACH(g) { gate[g] = gates[t][g] * scale[g] + load_some(added + g * h, real); });
                 const vf before = load_some(job.cell_before + job.cell_index[n] * h + cell, real);
                 const vf after = sigmoid(gate[1]) * before + sigmoid_tanh(gate[0], gate[2]);
-                store_some(job.cell + n * h + cell, after, real);
-                store_some(job.hidden + n * h + cell, sigmoid_tanh(gate[3], after), real);
+                const vf hidden = sigmoid_tanh(gate[3], after);
+                store_some(job.hidden + n * h + cell, hidden, real);
+                if (job.kept[n] < 0) return;
+                store_some(job.cell + job.kept[n] * h + cell, after, real);
+                if (job.kept_hidden) store_some(job.kept_hidden + job.kept[n] * h + cell, hidden, real);
             });
         }
     }
