@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, FormatError, ReferenceMismatchError, shorten
 from nbest.files import read_lines
 from rescoring.formats.references import check_words
+from rescoring.groups import Groups
 from rescoring.metrics import Metric, References
 from rescoring.metrics.base import check_segments
 from rescoring.significance import SAMPLES, SEED, Interval, interval
@@ -28,6 +30,7 @@ class Evaluation:
     counts     the summed counts by name
     signature  the library's own
     segments   how many were scored
+    clusters   how many groups of segments were resampled whole; None: the segments were
     """
 
     metric: str
@@ -36,11 +39,13 @@ class Evaluation:
     counts: Mapping[str, int]
     signature: str
     segments: int
+    clusters: int | None = None
 
     @property
     def signed(self) -> str:
         """The signature of the score and of its interval."""
-        return f"{self.signature}|bootstrap:{self.interval.samples}|seed:{self.interval.seed}"
+        units = "" if self.clusters is None else f"|clusters:{self.clusters}"
+        return f"{self.signature}|bootstrap:{self.interval.samples}|seed:{self.interval.seed}{units}"
 
     @property
     def low(self) -> float:
@@ -57,8 +62,11 @@ class Evaluation:
 class Pairs:
     """Hypotheses and references that belong together, and how they were told to.
 
+    ids    of the segments: utterances, or the lines' numbers from 0
     style  ``lines``: line by line; ``kaldi``: by the utterance id that begins each line
     """
+
+    ids: tuple[str, ...]
 
     hypotheses: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
@@ -72,22 +80,34 @@ def evaluate(
     samples: int = SAMPLES,
     seed: int = SEED,
     confidence: float = 0.95,
+    clusters: Groups | None = None,
 ) -> Evaluation:
     """The corpus score of S hypotheses against S segments' references.
 
-    Raises ReferenceMismatchError naming both numbers where they differ.
+    The interval resamples segments, or whole `clusters` (Bisani and Ney 2004: utterances of one speaker are
+    not independent). Raises ReferenceMismatchError naming both numbers where they differ, ConfigError for a
+    single cluster.
     """
     check_segments(hypotheses, references)
     report = metric.report(hypotheses, references)
     counts = metric.counts(hypotheses, np.arange(len(hypotheses)), references)  # (S, K)
+    units = counts if clusters is None else resampled(counts, clusters)
     return Evaluation(
         metric=metric.name,
         score=report.score,
-        interval=interval(counts, metric, samples, seed, confidence),
+        interval=interval(units, metric, samples, seed, confidence),
         counts=dict(zip(metric.count_names, counts.sum(axis=0).tolist(), strict=True)),
         signature=report.signature,
         segments=len(hypotheses),
+        clusters=None if clusters is None else len(clusters),
     )
+
+
+def resampled(counts: NDArray[np.int64], clusters: Groups) -> NDArray[np.int64]:
+    """(..., G, K) the units of a cluster bootstrap of counts (..., S, K); raises ConfigError for only one."""
+    if len(clusters) < 2:
+        raise ConfigError("nothing to resample", expected="at least 2 clusters", got=str(len(clusters)))
+    return clusters.sums(counts)
 
 
 def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style | None = None) -> Pairs:
@@ -104,8 +124,9 @@ def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style
     files = [[line for _, line in read_lines(path)] for path in (hypotheses, *several)]
     if style is None:
         style = "kaldi" if _begin_with_ids(files) else "lines"
+    ids = [str(number) for number in range(len(files[0]))]
     if style == "kaldi":
-        files = _by_utterance(names, files)
+        ids, files = _by_utterance(names, files)
     elif style != "lines":
         raise ConfigError("unknown style of text", expected="lines or kaldi", got=repr(style))
     for name, lines in zip(names[1:], files[1:], strict=True):
@@ -117,7 +138,7 @@ def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style
                 got=f"{len(lines)} lines",
             )
         check_words(lines, name)
-    return Pairs(tuple(files[0]), tuple(zip(*files[1:], strict=True)), style)
+    return Pairs(tuple(ids), tuple(files[0]), tuple(zip(*files[1:], strict=True)), style)
 
 
 def _split(line: str) -> tuple[str, str]:
@@ -136,8 +157,8 @@ def _begin_with_ids(files: Sequence[Sequence[str]]) -> bool:
     )
 
 
-def _by_utterance(names: Sequence[str], files: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The texts of all files in the order of the first one's ids."""
+def _by_utterance(names: Sequence[str], files: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """The first file's ids, and the texts of all files in their order."""
     tables: list[dict[str, str]] = []
     for name, lines in zip(names, files, strict=True):
         table: dict[str, str] = {}
@@ -158,7 +179,7 @@ def _by_utterance(names: Sequence[str], files: Sequence[Sequence[str]]) -> list[
                 expected=f"the {len(tables[0])} utterances of {names[0]}",
                 got=f"{len(table)} utterances",
             )
-    return [[table[key] for key in tables[0]] for table in tables]
+    return list(tables[0]), [[table[key] for key in tables[0]] for table in tables]
 
 
 def _such(keys: Sequence[str]) -> str:

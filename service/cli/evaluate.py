@@ -32,8 +32,17 @@ from service.cli import options
     metavar="FILE",
     help="Another output for the same references: the difference from it, with an interval and a p-value.",
 )
-@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap.")
-@click.option("--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of all samples.")
+@options.by
+@click.option(
+    "--confusions",
+    "most",
+    type=click.IntRange(1),
+    metavar="N",
+    help="WER: the N commonest substitutions, deletions and insertions.",
+)
+@options.cluster
+@options.samples
+@options.seed
 @options.words
 @options.beam_size
 @options.filters
@@ -49,6 +58,9 @@ def evaluate(
     weights: str | None,
     tuning_data: bool,
     baseline: str | None,
+    groupings: tuple[str, ...],
+    most: int | None,
+    cluster: str | None,
     samples: int,
     seed: int,
     words_txt: str | None,
@@ -62,20 +74,25 @@ def evaluate(
 
     OUTPUT is plain text (a line a segment), Kaldi's text (utterance, words), or n-best lists, whose first
     hypotheses are scored as they stand. With --baseline, paired approximate randomization (10000 trials)
-    says how often chance alone makes a difference as large.
+    says how often chance alone makes a difference as large; `nbest compare` says more.
     """
-    from dataclasses import asdict
+    import numpy as np
 
-    from nbest.errors import WeightsError
-    from rescoring.comparison import compare
+    from nbest.errors import ConfigError, WeightsError
+    from rescoring.alignment import align, confusions
+    from rescoring.breakdown import breakdown
+    from rescoring.comparison import Run, compare
     from rescoring.evaluation import evaluate as run
     from rescoring.metrics import get_metric
     from rescoring.tuning.fingerprint import tuned_on
     from rescoring.weights import read_weights
+    from service.cli import breakdowns
     from service.cli.filters import Filters
-    from service.cli.outputs import read_output
+    from service.cli.outputs import in_order_of, read_output
 
     measure = get_metric(metric_name, tokenize, lowercase)
+    if most is not None and measure.name != "wer":
+        raise ConfigError("confusions are of words", where="--confusions", expected="--metric wer")
     filters = Filters.named(text_filter, reference_filter, detokenize=detokenize)
     found = read_output(output, references, output_format, words_txt, beam_size)
     same = weights is not None and tuned_on(read_weights(weights), found.lists, found.references)
@@ -88,19 +105,33 @@ def evaluate(
     noted = "|data:tuned-on" if same else ""
     said = measure.name == "bleu" and tokenize == "none" and not filters.detokenizes
     found = filters.output(found)
-    result = run(found.hypotheses, found.references, measure, samples, seed)
+    clusters = breakdowns.clusters(cluster, found.ids)
+    groups = breakdowns.named_groups(groupings, found.ids, found.references)
+    result = run(found.hypotheses, found.references, measure, samples, seed, clusters=clusters)
     interval = result.interval
+    units, unit = (
+        (result.clusters, "clusters") if result.clusters is not None else (result.segments, "segments")
+    )
+    if warning := breakdowns.few_units(units, unit):
+        click.echo(f"nbest: warning: {warning}", err=True)
+    counts = measure.counts(found.hypotheses, np.arange(len(found.hypotheses)), found.references)  # (S, K)
+    parts = [breakdown(one, measure, counts, samples=samples, seed=seed) for one in groups]
+    wrong = None
+    if most is not None:
+        wrong = confusions(align(found.hypotheses, [several[0] for several in found.references]), most)
     against = None
     if baseline is not None:
         words_of = words_txt if Path(baseline).is_dir() else None
-        other = filters.output(read_output(baseline, references, None, words_of, beam_size))
+        other = in_order_of(
+            found, filters.output(read_output(baseline, references, None, words_of, beam_size))
+        )
         against = compare(
-            (other.hypotheses, other.references),
-            (found.hypotheses, found.references),
+            [Run(baseline, other.hypotheses, other.references)],
+            [Run(output, found.hypotheses, found.references)],
             measure,
             samples,
             seed,
-            names=(baseline, output),
+            clusters=clusters,
         )
     if as_json:
         document: dict[str, object] = {
@@ -111,23 +142,45 @@ def evaluate(
             "samples": interval.samples,
             "seed": interval.seed,
             "segments": result.segments,
+            "clusters": result.clusters,
             "counts": dict(result.counts),
             "signature": f"{result.signed}{filters.signature}{noted}",
         }
         if against is not None:
-            document["baseline"] = {"output": baseline, **asdict(against)}
+            chance = against.verdict("randomization")
+            document["baseline"] = {
+                "output": baseline,
+                "score": against.first.mean,
+                "difference": against.difference,
+                "interval": [against.interval.low, against.interval.high],
+                "confidence": against.interval.confidence,
+                "p_value": chance.p_value,
+                "test": chance.test,
+                "trials": chance.trials,
+            }
+        if parts:
+            document["breakdowns"] = [breakdowns.breakdown_document(one) for one in parts]
+        if wrong is not None:
+            document["confusions"] = breakdowns.confusion_document(wrong)
         click.echo(json.dumps(document, indent=1))
         return
     click.echo(f"nbest: read as {found.read_as}", err=True)
     ends = f"{interval.confidence:.0%} [{interval.low:.2f}, {interval.high:.2f}]"
-    click.echo(f"{result.metric} {result.score:.2f}  {ends}  {result.segments} segments")
+    of = "" if result.clusters is None else f" in {result.clusters} clusters"
+    click.echo(f"{result.metric} {result.score:.2f}  {ends}  {result.segments} segments{of}")
     click.echo("  ".join(f"{name} {count}" for name, count in result.counts.items()))
     if against is not None:
-        near = f"{against.confidence:.0%} [{against.interval[0]:+.2f}, {against.interval[1]:+.2f}]"
+        near = f"{interval.confidence:.0%} [{against.interval.low:+.2f}, {against.interval.high:+.2f}]"
+        chance = against.verdict("randomization")
         click.echo(
-            f"difference {against.difference:+.2f} from {result.metric} {against.score:.2f} of {baseline}  "
-            f"{near}  p {against.p_value:.4f} ({against.test}, {against.trials} trials)"
+            f"difference {against.difference:+.2f} "
+            f"from {result.metric} {against.first.mean:.2f} of {baseline}  "
+            f"{near}  p {chance.p_value:.4f} ({chance.test}, {chance.trials} trials)"
         )
+    for one in parts:
+        click.echo("\n".join(["", *breakdowns.breakdown_lines(one, measure, [measure.name]), ""]))
+    if wrong is not None:
+        click.echo("\n".join(["", *breakdowns.confusion_lines(wrong, result.counts), ""]))
     if said:
         click.echo(
             "nbest: BLEU of the tokens as they are (tokenize none): not comparable with BLEU of plain text",

@@ -32,6 +32,8 @@ COMMANDS = {
     "rescore": "Re-rank n-best lists with language models and weights.",
     "consensus": "Choose what is least wrong on average, with confidences.",
     "evaluate": "BLEU, WER and others of an output, with its interval.",
+    "compare": "Whether one system is better than another, or luckier.",
+    "report": "Weights, list depth and changed segments on one HTML page.",
     "oracle": "The best score the lists allow.",
     "convert": "Read n-best lists in one format, write them in another.",
     "serve": "Serve rescoring over HTTP.",

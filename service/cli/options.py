@@ -124,6 +124,27 @@ def filters(command: F) -> F:
 model_text = click.option(
     "--text", default=None, metavar="NAME", help=f"What is done to a text before a model scores it: {_STEPS}."
 )
+samples = click.option(
+    "--samples", type=click.IntRange(1), default=1000, show_default=True, help="Of the bootstrap."
+)
+seed = click.option(
+    "--seed", type=click.IntRange(0), default=12345, show_default=True, help="Of all samples."
+)
+by = click.option(
+    "--by",
+    "groupings",
+    multiple=True,
+    metavar="NAME[=SOURCE]",
+    help="Break the score down: length; oov=FILE (a word list) or oov=MODEL (as --lm takes it); or any other "
+    "NAME, such as speaker or corpus, of labels: NAME=FILE ('segment label' a line, as Kaldi's utt2spk, or a "
+    "label a line) or NAME=prefix:_ (what stands before _ in a segment's id). May repeat.",
+)
+cluster = click.option(
+    "--cluster",
+    metavar="SOURCE",
+    help="Resample whole groups of segments, such as speakers: SOURCE is a file or prefix:_ as of --by. "
+    "Utterances of one speaker are not independent.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

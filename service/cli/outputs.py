@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ TEXT_STYLES = ("lines", "kaldi-text")
 
 @dataclass(frozen=True)
 class Output:
-    """S hypotheses with their references; the lists they came from, where they did; what was assumed."""
+    """S hypotheses with ids and references; the lists they came from, where they did; what was assumed."""
 
+    ids: Sequence[str]
     hypotheses: Sequence[str]
     references: Sequence[Sequence[str]]
     lists: NbestLists | None
@@ -49,13 +50,29 @@ def read_output(
         style = {"lines": "lines", "kaldi-text": "kaldi", "text": None}[kind]
         pairs = read_pairs(path, references, style)  # type: ignore[arg-type]
         read_as = "Kaldi text, by utterance" if pairs.style == "kaldi" else "text, line by line"
-        return Output(pairs.hypotheses, pairs.references, None, read_as)
+        return Output(pairs.ids, pairs.hypotheses, pairs.references, None, read_as)
     if kind == "jsonl-text":
         lists = _json_texts(path)
-        return Output(lists.texts, read_references(references, lists), None, "JSON Lines with one text each")
+        found = read_references(references, lists)
+        return Output(lists.ids, lists.texts, found, None, "JSON Lines with one text each")
     lists = read_nbest(path, kind, words_txt=words_txt, beam_size=beam_size)
     texts = [lists.texts[row] for row in lists.offsets[:-1].tolist()]
-    return Output(texts, read_references(references, lists), lists, f"{kind} lists, the first of each")
+    found = read_references(references, lists)
+    return Output(lists.ids, texts, found, lists, f"{kind} lists, the first of each")
+
+
+def in_order_of(first: Output, other: Output) -> Output:
+    """The other output with its segments in the order of the first, where they have the same ids."""
+    places = {one: place for place, one in enumerate(other.ids)}
+    if tuple(first.ids) == tuple(other.ids) or places.keys() != set(first.ids):
+        return other  # of other ids: whether the references are the same decides
+    order = [places[one] for one in first.ids]
+    return replace(
+        other,
+        ids=first.ids,
+        hypotheses=[other.hypotheses[place] for place in order],
+        references=[other.references[place] for place in order],
+    )
 
 
 def _kind(path: str) -> str:
