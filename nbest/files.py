@@ -77,8 +77,15 @@ def _compressed(raw: IO[bytes], name: str) -> IO[bytes]:
     return raw
 
 
+def _packing(raw: IO[bytes], name: str, as_given: bool) -> IO[bytes]:
+    return cast("IO[bytes]", _LentStream(raw)) if as_given else _compressed(raw, name)
+
+
 def packed(data: bytes, name: str) -> bytes:
-    """What a file of that name holds: `data`, compressed by the name; equal content is equal bytes."""
+    """What a file of that name holds: `data`, compressed by the name; equal content is equal bytes.
+
+    Several, one behind the other, are what such a file holds too: readers unpack them as one.
+    """
     raw = io.BytesIO()
     stream = _compressed(raw, name)
     stream.write(data)
@@ -197,13 +204,14 @@ def decode_lines(stream: IO[bytes] | BinaryIO, name: str) -> Iterator[tuple[int,
 
 
 @contextmanager
-def write_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def write_whole(path: str | os.PathLike[str], *, as_given: bool = False) -> Iterator[IO[bytes]]:
     """A byte stream that becomes `path` when the block ends well, and leaves no trace when it does not.
 
-    Compressed by name (.gz .bz2 .xz .zst; gzip carries no time, so equal content is equal bytes). An existing
-    file keeps its permissions, a link its place. ``-`` is standard output; there, and in a pipe or a
-    device, wholeness cannot be had. Raises NotFoundError or InputError before the block begins where
-    `path` cannot be written, and InputError where the device takes no more.
+    Compressed by name (.gz .bz2 .xz .zst; gzip carries no time, so equal content is equal bytes), unless the
+    bytes are `as_given`: `packed` already. An existing file keeps its permissions, a link its place. ``-`` is
+    standard output; there, and in a pipe or a device, wholeness cannot be had. Raises NotFoundError or
+    InputError before the block begins where `path` cannot be written, and InputError where the device takes
+    no more.
     """
     name = os.fspath(path)
     with _named(name):
@@ -215,13 +223,13 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             return
         mode = _mode(name)
         if mode is not None and not stat.S_ISREG(mode):  # to replace /dev/null by a file would be wrong
-            with open(name, "wb") as device, _compressed(device, name) as stream:
+            with open(name, "wb") as device, _packing(device, name, as_given) as stream:
                 yield stream
             return
         target = Path(os.path.realpath(name))
         with _create_beside(target) as (handle, temporary):
             # The caller may wrap and close the stream; the handle stays ours until the bytes are on disk.
-            with open(handle, "wb", closefd=False) as raw, _compressed(raw, name) as stream:
+            with open(handle, "wb", closefd=False) as raw, _packing(raw, name, as_given) as stream:
                 yield stream
             if mode is not None:
                 temporary.chmod(stat.S_IMODE(mode))
@@ -238,6 +246,55 @@ def check_output(path: str | os.PathLike[str]) -> None:
     if name not in _STDOUT and (mode is None or stat.S_ISREG(mode)):
         with _create_beside(Path(os.path.realpath(name))):
             pass
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is standard input or output, a pipe or a device: nothing that can be taken up again."""
+    name = os.fspath(path)
+    if name in (STDIO, *_STDOUT, "/dev/stdin"):
+        return True
+    place = Path(name)
+    return place.exists() and not place.is_file() and not place.is_dir()
+
+
+def put_in_place(file: Path, path: str | os.PathLike[str]) -> None:
+    """The finished `file` takes the place of `path`, on the same disk: there is the old one, then the new.
+
+    An existing file's permissions are kept, a link's place; what is in `file` is on the disk before.
+    """
+    name = os.fspath(path)
+    with _named(name):
+        mode = _mode(name)
+        target = Path(os.path.realpath(name))
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+        if mode is not None:
+            file.chmod(stat.S_IMODE(mode))
+        file.replace(target)
+        sync_directory(target.parent)
+
+
+def put_directory_in_place(
+    fresh: Path, path: str | os.PathLike[str], holder: Path, *, replaces: Sequence[str] = ()
+) -> None:
+    """As `put_in_place`, for the finished directory `fresh`; an old one goes into `holder`.
+
+    Raises InputError where `path` has become a directory that holds anything but `replaces`.
+    """
+    target = Path(os.path.realpath(path))
+    _sync_files(fresh)
+    _check_replaceable(target, replaces, os.fspath(path))
+    _swap(fresh, target, holder)
+    sync_directory(target.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """The names in it are on the disk."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -307,9 +364,7 @@ def write_whole_directory(path: str | os.PathLike[str], *, replaces: Sequence[st
         fresh = Path(holder) / "new"
         fresh.mkdir()
         yield fresh
-        _sync_files(fresh)
-        _check_replaceable(target, replaces, str(path))
-        _swap(fresh, target, Path(holder))
+        put_directory_in_place(fresh, path, Path(holder), replaces=replaces)
 
 
 def check_output_directory(path: str | os.PathLike[str], *, replaces: Sequence[str] = ()) -> None:

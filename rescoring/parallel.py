@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nbest.errors import ConfigError
@@ -31,8 +32,20 @@ def in_order(task: Callable[[int], T], numbers: Iterable[int], jobs: int) -> Ite
 
 
 def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processors this process may use: by its affinity, and by the quota of its control group."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([here, *_quotas(Path("/sys/fs/cgroup"))]))
+
+
+def _quotas(root: Path) -> Iterator[int]:
+    """Whole processors by cpu.max (cgroup v2) or cpu.cfs_quota_us (v1), where a container sees its own."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((root / name).read_text() for name in files).split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdigit() and period.isdigit():  # v2 says max, v1 -1, where there is no quota
+            yield int(quota) // int(period)
 
 
 def _begin(task: Callable[[Any], Any]) -> None:

@@ -3,7 +3,7 @@
 lists ─▶ score files ─▶ models' scores, word counts ─▶ weights fitted to the columns ─▶ totals ─▶ order
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from nbest.errors import ConfigError, FormatError, WeightsError, shorten
 from nbest.signature import sha256_hex, signature
 from rescoring import loglinear
-from rescoring.features import WORD_COUNT, add_external, add_scores, check_name, oov_name
-from rescoring.formats.external_scores import open_scores
+from rescoring.features import WORD_COUNT, add_external, add_scores, oov_name
 from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
 from rescoring.formats.totals import RANKING, SUMS
 from rescoring.nbest import Feature, NbestLists
-from rescoring.scorer import Scorer
+from rescoring.scorer import Named, Scorer
 from rescoring.text import DEFAULT_PIPELINE, get_pipeline
 from rescoring.weights import Model, WeightSet, dump_weights
 
@@ -62,10 +61,10 @@ class Ranked:
 
 
 def full_schema(
-    lists: NbestLists, scorers: Sequence[Scorer] = (), external: Sequence[tuple[str, Path]] = ()
+    lists: NbestLists, scorers: Sequence[Named] = (), external: Sequence[str] = ()
 ) -> tuple[Feature, ...]:
     """The features that `assemble` will give the lists, known before anything is read or scored."""
-    added = [name for name, _ in external]
+    added = list(external)
     added += [name for scorer in scorers for name in (scorer.name, oov_name(scorer.name))]
     if all(name != WORD_COUNT for name in (*(feature.name for feature in lists.schema), *added)):
         added.append(WORD_COUNT)
@@ -112,45 +111,36 @@ def rescore(
     Raises WeightsError where weights and features or models do not belong together, ConfigError where there
     are no weights for features that have no total either.
     """
-    prepared = text_of(weights, text)
     if weights is None:
         lists = with_decoder_total(lists)
-        schema = full_schema(lists, scorers, external)
+    names = [name for name, _ in external]
+    chosen, vector, warnings = weigh(lists, scorers, weights, names, unknown_feature)
+    full = assemble(lists, scorers, external, text_of(weights, text))
+    totals = loglinear.totals(full, vector)
+    return Ranked(full, chosen, vector, totals, loglinear.ranking(full, totals), tuple(warnings))
+
+
+def weigh(
+    lists: NbestLists,
+    scorers: Sequence[Named],
+    weights: WeightSet | None,
+    external: Sequence[str] = (),
+    unknown_feature: UnknownFeature = "error",
+) -> tuple[WeightSet, NDArray[np.float64], list[str]]:
+    """The weights that rank, (F,) theirs of the columns of `full_schema`, and what was ignored or assumed.
+
+    Before anything is scored; `external` are the features that score files will add. Without weights lists
+    from Moses have their decoder's total as a feature already. Raises as `rescore` does.
+    """
+    schema = full_schema(lists, scorers, external)
+    if weights is None:
         weights, warning = default_weights(schema, lists.source, [scorer.name for scorer in scorers])
         vector, _ = fit(weights, schema, lists.source, scorers, "ignore")
-        full = assemble(lists, scorers, external, prepared)
-        warnings = [warning]
-    else:
-        weights.check_models({scorer.name: scorer.digest for scorer in scorers})
-        schema = full_schema(lists, scorers, external)
-        vector, ignored = fit(weights, schema, lists.source, scorers, unknown_feature)
-        full = assemble(lists, scorers, external, prepared)
-        warnings = [f"features without a weight are ignored: {', '.join(ignored)}"] if ignored else []
-    totals = loglinear.totals(full, vector)
-    return Ranked(full, weights, vector, totals, loglinear.ranking(full, totals), tuple(warnings))
-
-
-def rescore_blocks(
-    blocks: Iterable[NbestLists],
-    scorers: Sequence[Scorer],
-    weights: WeightSet | None,
-    *,
-    external: Sequence[tuple[str, Path]] = (),
-    unknown_feature: UnknownFeature = "error",
-    text: str | None = None,
-) -> Iterator[Ranked]:
-    """As `rescore`, block by block: what stands in the score files is taken along in the order of the lists.
-
-    Raises FormatError at the end where a score file has more lines than there were hypotheses.
-    """
-    scores = [(name, open_scores(name, path)) for name, path in external]
-    for lists in blocks:
-        for name, one in scores:
-            check_name(lists, name)
-            lists = lists.with_feature(name, one.take(lists))
-        yield rescore(lists, scorers, weights, unknown_feature=unknown_feature, text=text)
-    for _, one in scores:
-        one.finish()
+        return weights, vector, [warning]
+    weights.check_models({scorer.name: scorer.digest for scorer in scorers})
+    vector, ignored = fit(weights, schema, lists.source, scorers, unknown_feature)
+    warnings = [f"features without a weight are ignored: {', '.join(ignored)}"] if ignored else []
+    return weights, vector, warnings
 
 
 def text_of(weights: WeightSet | None, text: str | None = None) -> str:
@@ -233,7 +223,7 @@ def fit(
     weights: WeightSet,
     schema: Sequence[Feature],
     source: str,
-    scorers: Sequence[Scorer],
+    scorers: Sequence[Named],
     unknown_feature: UnknownFeature,
 ) -> tuple[NDArray[np.float64], list[str]]:
     """(F,) a weight for each column of `schema`, and the features that were ignored; `source` is the lists'.
@@ -264,7 +254,7 @@ def fit(
 
 
 def changed_weights(
-    weights: WeightSet | None, changes: Mapping[str, tuple[float, ...]], scorers: Sequence[Scorer]
+    weights: WeightSet | None, changes: Mapping[str, tuple[float, ...]], scorers: Sequence[Named]
 ) -> WeightSet:
     """The weights with those of some features added or replaced; without any, the changes alone.
 

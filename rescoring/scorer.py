@@ -36,8 +36,8 @@ class ScoreArrays:
     oov_counts: NDArray[np.int64]
 
 
-class Scorer(Protocol):
-    """Anything that gives each text a log-probability."""
+class Named(Protocol):
+    """What weights and signatures need to know of a scorer."""
 
     @property
     def name(self) -> str:
@@ -46,6 +46,10 @@ class Scorer(Protocol):
     @property
     def digest(self) -> str:
         """``sha256:HEX`` of what scores: binds weights to this very model."""
+
+
+class Scorer(Named, Protocol):
+    """Anything that gives each text a log-probability."""
 
     def score(self, texts: Sequence[str]) -> Scores:
         """Scores of `texts`, as if each had been scored alone."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, FeatureError, FormatError, NotFoundError, shorten
 from nbest.files import STDIO, check_output, check_output_directory, read_lines, write_whole
+from rescoring.formats.aside import Aside
 from rescoring.formats.base import AnyPath, Format, Options, Write
 from rescoring.formats.blocks import BLOCK_HYPOTHESES, Blocks, in_blocks, rereadable
 from rescoring.formats.checks import warn_of_mistakes
@@ -79,15 +80,20 @@ def open_blocks(
     columns: Sequence[str] | None = None,
     words_txt: AnyPath | None = None,
     beam_size: int | None = None,
+    set_aside: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Blocks]:
     """As `read_nbest`, for files of any size: blocks of whole lists, `size` hypotheses or a few more each.
 
-    All have the features of the whole file, which is looked through first: a fault is raised then.
+    All have the features of the whole file, which is looked through first: a fault is raised then, or, if it
+    is of one list and that may be `set_aside`, stands in the blocks' failures. `progress` is told of the
+    hypotheses seen.
     """
     options = Options(keep_total, None if columns is None else tuple(columns), words_txt, beam_size)
+    options = replace(options, aside=Aside() if set_aside else None)
     with _opened(path, format, options) as (one, place, known):
         source = known.called or place
-        blocks = in_blocks(one, place, source, known, size)
+        blocks = in_blocks(one, place, source, known, size, progress)
         warn_of_mistakes(next(iter(blocks)))
         yield blocks
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nbest.errors import FormatError
 from nbest.files import STDIO, decode_lines, open_bytes, write_whole
+from rescoring.formats.aside import Aside
 from rescoring.formats.notes import Notes
 from rescoring.nbest import NbestLists
 
@@ -39,6 +40,7 @@ class Options:
     words_txt   Kaldi: words by their ids
     beam_size   NeMo: hypotheses a list
     called      what errors call the source, where that is not its path
+    aside       takes lists that cannot be read; None: they are an error
     """
 
     keep_total: bool = False
@@ -46,11 +48,12 @@ class Options:
     words_txt: AnyPath | None = None
     beam_size: int | None = None
     called: str | None = None
+    aside: Aside | None = None
 
     def given(self) -> list[str]:
         """The names of those that differ from their default."""
         chosen = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
-        return [name for name in chosen if name != "called"]
+        return [name for name in chosen if name not in ("called", "aside")]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nbest.errors import FeatureError, FormatError, LimitError
 from nbest.files import STDIO, open_bytes
+from rescoring.formats.aside import Aside, Failure
 from rescoring.formats.base import Format, Lines, Options, with_record
 from rescoring.formats.columns import MAX_SPARSE
 from rescoring.formats.notes import Notes
@@ -36,8 +37,10 @@ class OutOfOrderError(FormatError):
 class Blocks:
     """Lists of one format, block by block; each iteration reads them anew.
 
-    ids     of all lists
-    schema  the features of the whole file, that each block has
+    ids         of all lists
+    schema      the features of the whole file, that each block has
+    count       how many blocks there are, with so many `hypotheses`
+    failures    lists that were set aside, where that was asked for
     """
 
     format: Format
@@ -45,6 +48,9 @@ class Blocks:
     ids: tuple[str, ...]
     schema: tuple[Feature, ...]
     read: Callable[[], Iterator[NbestLists]]
+    count: int
+    hypotheses: int
+    failures: tuple[Failure, ...] = ()
 
     def __iter__(self) -> Iterator[NbestLists]:
         return self.read()
@@ -95,10 +101,18 @@ def rereadable(path: str | os.PathLike[str]) -> Iterator[str]:
         yield str(copy)
 
 
-def in_blocks(one: Format, path: str, source: str, options: Options, size: int) -> Blocks:
+def in_blocks(
+    one: Format,
+    path: str,
+    source: str,
+    options: Options,
+    size: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Blocks:
     """The lists at `path`, which can be read twice; `source` is what to call it.
 
-    Raises what is wrong anywhere in the file before the first block comes.
+    `progress` is told how many hypotheses were seen. Raises what is wrong anywhere in the file before the
+    first block comes, but what is wrong with lists that may be set aside.
     """
     notes = Notes(source)
     survey = _Survey(source)
@@ -106,24 +120,33 @@ def in_blocks(one: Format, path: str, source: str, options: Options, size: int) 
     try:
         for number, block in enumerate(one.blocks(path, options, size, notes)):
             survey.add(block)
+            progress(survey.rows)
             kept = [block] if number == 0 else []
     except OutOfOrderError as error:
         _log.warning("%s: the whole file is held in memory", error)
+        options = _anew(options)
         kept = [one.whole(path, options)]
         notes, survey = Notes(source), _Survey(source)
         survey.add(kept[0])
+    failures = () if options.aside is None else tuple(options.aside.failures)
     if not survey.rows:
-        raise FormatError("no n-best list in it", where=source, expected=one.what, got="no lines")
+        got = failures[0].error if failures else "no lines"
+        raise FormatError("no n-best list in it", where=source, expected=one.what, got=got)
     schema, absent = survey.finish()
     notes.add_sparse(absent)
     notes.log()
 
     def read() -> Iterator[NbestLists]:
-        several = iter(kept) if kept else one.blocks(path, options, size, Notes(source))
+        several = iter(kept) if kept else one.blocks(path, _anew(options), size, Notes(source))
         for block in several:
             yield _with_schema(block, schema, source)
 
-    return Blocks(one, source, tuple(survey.ids), schema, read)
+    return Blocks(one, source, tuple(survey.ids), schema, read, survey.blocks, survey.rows, failures)
+
+
+def _anew(options: Options) -> Options:
+    """Another reading of the same file sets the same lists aside."""
+    return options if options.aside is None else replace(options, aside=Aside())
 
 
 class _Survey:
@@ -134,9 +157,10 @@ class _Survey:
         self.widths: dict[str, int] = {}
         self.present: dict[str, int] = {}
         self.ids: list[str] = []
-        self.rows = 0
+        self.rows = self.blocks = 0
 
     def add(self, block: NbestLists) -> None:
+        self.blocks += 1
         self.ids += block.ids
         for feature in block.schema:
             if self.widths.setdefault(feature.name, feature.width) != feature.width:

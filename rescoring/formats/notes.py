@@ -32,6 +32,14 @@ class Notes:
         """A key without a meaning here, that is given back as it is."""
         self.kept.add(key)
 
+    def take(self, other: "Notes") -> None:
+        """All that another has counted, of another part of the same thing."""
+        for message, count in other.counts.items():
+            counted = "{n}" in message
+            self.counts[message] = self.counts.get(message, 0) + count if counted else 1
+        self.add_sparse(other.sparse)
+        self.kept |= other.kept
+
     def log(self) -> None:
         """A warning for each message."""
         if self.sparse:

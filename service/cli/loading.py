@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbest.errors import ConfigError, FeatureError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from models.scoring.engine import Precision
     from rescoring.formats import Blocks
     from rescoring.nbest import Feature, NbestLists
-    from rescoring.scorer import Scorer, Scores
+    from rescoring.scorer import Named, Scores
     from rescoring.weights import WeightSet
     from service.registry import Token, TokenScorer
 
@@ -78,7 +78,7 @@ def _open_mixture(text: str, *, self_normalized: bool, precision: "Precision") -
     )
 
 
-def check_new_names(lists: "NbestLists | Blocks", scorers: "Sequence[Scorer]") -> None:
+def check_new_names(lists: "NbestLists | Blocks", scorers: "Sequence[Named]") -> None:
     """Raises FeatureError, before anything is scored, where the lists have a feature of a model's name."""
     names = [feature.name for feature in lists.schema]
     for scorer in scorers:
@@ -131,8 +131,9 @@ def open_lists(
     features: Sequence[str] | None = None,
     words_txt: str | None = None,
     beam_size: int | None = None,
+    **how: Any,
 ) -> "Iterator[Blocks]":
-    """As `read_lists`, block by block: for lists that need not fit into memory."""
+    """As `read_lists`, block by block: for lists that need not fit into memory; `how` as of `open_blocks`."""
     from dataclasses import replace
 
     from rescoring.formats import open_blocks
@@ -140,12 +141,12 @@ def open_lists(
 
     if _is_kaldi(path, list_format):
         with open_blocks(
-            path, list_format, columns=features, words_txt=words_txt, beam_size=beam_size
+            path, list_format, columns=features, words_txt=words_txt, beam_size=beam_size, **how
         ) as blocks:
             yield blocks
         return
     _no_words(path, words_txt)
-    with open_blocks(path, list_format, beam_size=beam_size) as blocks:
+    with open_blocks(path, list_format, beam_size=beam_size, **how) as blocks:
         if features is None:
             yield blocks
         else:
@@ -237,32 +238,3 @@ class Renamed:
     def score_tokens(self, texts: "Sequence[str]") -> "Sequence[Sequence[Token]]":
         """As the scorer does."""
         return self._scorer.score_tokens(texts)
-
-
-class Counting:
-    """A scorer that remembers what it scored, for the summary."""
-
-    def __init__(self, scorer: "Scorer") -> None:
-        self._scorer = scorer
-        self.texts = self.tokens = self.oov = 0
-
-    @property
-    def name(self) -> str:
-        """The scorer's."""
-        return self._scorer.name
-
-    @property
-    def digest(self) -> str:
-        """The scorer's."""
-        return self._scorer.digest
-
-    def score(self, texts: "Sequence[str]") -> "Scores":
-        """As the scorer does."""
-        scores = self._scorer.score(texts)
-        self.texts += len(texts)
-        self.tokens += int(scores.token_counts.sum())
-        self.oov += int(scores.oov_counts.sum())
-        return scores
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.texts} different texts, {self.tokens} tokens, {self.oov} oov"

@@ -1,7 +1,8 @@
 """The command `nbest`: names of the commands, and how each ending becomes an exit code.
 
 0   done                          2   the input or the command line is wrong
-1   a fault of ours               75  busy, try later
+1   a fault of ours               3   done, but lists were set aside (rescore --failed)
+75  busy, try later
 130 interrupted                   141 whoever read the output went away
 129, 143 hung up, terminated: as interrupted, nothing half-written is left
 """
@@ -18,7 +19,7 @@ from nbest import __version__
 from nbest.errors import BusyError, InputError, NbestError
 from service.cli.loading import show_notices
 
-EXIT_FAULT, EXIT_INPUT, EXIT_BUSY, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 75, 130, 141
+EXIT_FAULT, EXIT_INPUT, EXIT_SOME, EXIT_BUSY, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 3, 75, 130, 141
 
 # Name -> its line in the help. The module service.cli.NAME holds a command of the same name.
 COMMANDS = {

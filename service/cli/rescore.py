@@ -1,28 +1,32 @@
-"""nbest rescore: re-rank lists, in the format they came in."""
+"""nbest rescore: re-rank lists of any number, in the format they came in."""
 
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from nbest.errors import ConfigError, shorten
+from nbest.files import check_output, is_stream
 from service.cli import options
-from service.cli.loading import check_new_names, open_lists, open_scorers
+from service.cli.loading import check_new_names, open_lists
+from service.cli.progress import Progress
 
 if TYPE_CHECKING:
     from models.scoring.engine import Precision
+    from rescoring.batch.block import Settings
+    from rescoring.batch.output import Output
+    from rescoring.batch.run import Summary
     from rescoring.formats import Blocks
-    from rescoring.nbest import NbestLists
-    from rescoring.pipeline import Ranked
+    from rescoring.scorer import Named
 
 
 def _parse_weights(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, tuple[float, ...]]:
-    from nbest.errors import ConfigError, shorten
     from rescoring.formats.numbers import finite
 
     weights: dict[str, tuple[float, ...]] = {}
@@ -35,6 +39,19 @@ def _parse_weights(
         what = f"the weight of {shorten(name)}"
         weights[name] = tuple(finite(number, what, "--weight") for number in numbers.split(","))
     return weights
+
+
+def _parse_jobs(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """A number of processes; 0 and auto for all processors, None where nothing is asked for."""
+    from rescoring.parallel import processors
+
+    if value is None:
+        return None
+    if value != "auto" and not (value.isascii() and value.isdigit() and len(value) < 5):
+        raise ConfigError(
+            "not a number of processes", where="--jobs", expected="N or auto", got=shorten(value)
+        )
+    return processors() if value == "auto" or not int(value) else int(value)
 
 
 @click.command()
@@ -67,6 +84,42 @@ def _parse_weights(
 @options.model_text
 @click.option("--one-best", is_flag=True, help="Write only the best text of each list.")
 @click.option("--detokenize", is_flag=True, help="With --one-best: English as it is printed.")
+@click.option(
+    "--jobs",
+    callback=_parse_jobs,
+    metavar="N",
+    help="Processes, each with the models in its memory; the output is the same for any number. 0 or auto: "
+    "all processors, as by default where there are models.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of each process; by default OMP_NUM_THREADS, else 1.",
+)
+@click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Say on standard error how far it is; by default where that is a terminal.",
+)
+@click.option(
+    "--failed",
+    metavar="FILE",
+    callback=options.checked(check_output),
+    help="Leave out lists that fail, and write their ids and the reasons here, a JSON object a line; then the "
+    "exit code is 3. By default the first failure ends the run.",
+)
+@click.option(
+    "--max-failed",
+    type=click.IntRange(0),
+    metavar="N",
+    help="With --failed: end at more than N lists.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Insist that a killed run can be taken up again: an error where lists or output are a stream.",
+)
+@click.option("--restart", is_flag=True, help="Start over: drop what an unfinished run has left.")
 @options.out("Where the lists go: a file, for Kaldi a directory; standard output by default.", check=None)
 def rescore(
     lists: str,
@@ -84,6 +137,13 @@ def rescore(
     text: str | None,
     one_best: bool,
     detokenize: bool,
+    jobs: int | None,
+    threads: int | None,
+    progress: bool | None,
+    failed: str | None,
+    max_failed: int | None,
+    resume: bool,
+    restart: bool,
     out: str,
 ) -> None:
     """Re-rank LISTS (a file or a Kaldi directory) with language models and feature weights.
@@ -95,89 +155,174 @@ def rescore(
     --weights moses.ini --lm small --weight small=0.5 (try some values on lists with references, or let
     `nbest tune --initial moses.ini` find all of them). Without any weights the decoder's total and the models
     count 1 each, and a warning says so; features without a total are refused then.
+
+    A run that was killed is taken up where it was when the same command is given again: until it is done, its
+    finished blocks stand in OUT.nbest-partial.
     """
-    from nbest.errors import ConfigError
     from rescoring import pipeline
+    from rescoring.batch.block import BLOCK_HYPOTHESES, Settings
+    from rescoring.batch.run import Summary, run
     from rescoring.features import parse_external
     from rescoring.formats import check_target
+    from rescoring.formats.aside import write_failures
     from rescoring.formats.moses import DECODER_TOTAL
-    from service.cli.loading import Counting, read_weights_for
+    from rescoring.formats.notes import Notes
+    from rescoring.parallel import processors
+    from service.batch import Models, engine, identity_of_run
+    from service.cli.loading import read_weights_for
+    from service.cli.main import EXIT_SOME
 
-    if detokenize and not one_best:
-        raise ConfigError("only texts are detokenized", where="--detokenize", expected="--one-best")
+    _check(detokenize and not one_best, "only texts are detokenized", "--detokenize", "--one-best")
+    _check(max_failed is not None and failed is None, "no list is set aside", "--max-failed", "--failed FILE")
+    _check(resume and restart, "taken up or started over", "--resume", "no --restart")
     began = time.perf_counter()
+    said = Progress(progress)
     given = [parse_external(argument) for argument in external]
-    with open_lists(lists, list_format, features, words_txt, beam_size) as blocks:
+    with open_lists(
+        lists,
+        list_format,
+        features,
+        words_txt,
+        beam_size,
+        size=BLOCK_HYPOTHESES,
+        set_aside=failed is not None,
+        progress=said.reading,
+    ) as blocks:
+        said.clear()
         check_target(out, blocks.format.name, one_best=one_best)
         chosen = read_weights_for(weights, blocks) if weights is not None else None
-        scorers = [
-            Counting(scorer)
-            for scorer in open_scorers(lms, self_normalized=self_normalized, precision=precision)
-        ]
-        check_new_names(blocks, scorers)
-        several: Iterable[NbestLists] = blocks
-        if DECODER_TOTAL in changes:  # a Moses line's own total, which is no feature otherwise
-            several = map(pipeline.with_decoder_total, blocks)
+        models = Models(lms, self_normalized, precision, threads)
+        scorers = models.open()
+        names = [_Name(scorer.name, scorer.digest) for scorer in scorers]
+        check_new_names(blocks, names)
         if changes:
-            chosen = pipeline.changed_weights(chosen, changes, scorers)
-        policy: pipeline.UnknownFeature = "ignore" if unknown_feature == "ignore" else "error"
-        pipeline.text_of(chosen, text)  # raises before anything is scored
-        ranked = pipeline.rescore_blocks(
-            several, scorers, chosen, external=given, unknown_feature=policy, text=text
+            chosen = pipeline.changed_weights(chosen, changes, names)
+        settings = Settings(
+            format=blocks.format.name,
+            out=out,
+            weights=chosen,
+            unknown_feature="ignore" if unknown_feature == "ignore" else "error",
+            text=text,
+            one_best=one_best,
+            detokenize=detokenize,
+            with_total=DECODER_TOTAL in changes,  # a Moses line's own total, which is no feature otherwise
+            set_aside=failed is not None,
         )
-        printed = map(_detokenized, ranked) if detokenize else ranked
-        sums = _write(printed, blocks, out, one_best)
-    for warning in sums.warnings:
-        click.echo(f"nbest: warning: {warning}", err=True)
+        _check_before(blocks, settings, names, [name for name, _ in given])
+        if jobs is None:
+            jobs = processors() if scorers else 1
+        jobs = min(jobs, blocks.count)
+        if jobs > 1:
+            scorers = []  # they are opened in each process
+        summary = Summary(Notes(out), list(blocks.failures))
+        files = [lists, *([words_txt] if words_txt else []), *(str(path) for _, path in given)]
+        options_of_reading = [features, beam_size, list(external), None if words_txt is None else "words"]
+        identity = identity_of_run(settings, models, names, files, options_of_reading)
+        with _output(settings, blocks, lists, identity, summary, resume=resume, restart=restart) as output:
+            try:
+                run(
+                    blocks,
+                    settings,
+                    given,
+                    output,
+                    engine(settings, models, scorers, jobs, _warn),
+                    summary,
+                    most_failures=max_failed,
+                    progress=lambda one: said.rescored(one, blocks),
+                )
+            finally:
+                said.clear()
+                if failed is not None and summary.failures:
+                    write_failures(summary.failures, failed)
+        if failed is not None and not summary.failures:
+            write_failures((), failed)
+    summary.notes.log()
+    for warning in summary.warnings:
+        _warn(warning)
+    counts = summary.scored or [(0, 0, 0)] * len(names)
     click.echo(
-        f"lists {sums.lists}  hypotheses {sums.hypotheses}  changed 1-bests {sums.changed}  "
-        f"{'  '.join(str(scorer) for scorer in scorers)}{'  ' if scorers else ''}"
-        f"seconds {time.perf_counter() - began:.2f}",
+        f"lists {summary.lists}  hypotheses {summary.hypotheses}  changed 1-bests {summary.changed}  "
+        + "".join(
+            f"{name.name}: {texts} different texts, {tokens} tokens, {oov} oov  "
+            for name, (texts, tokens, oov) in zip(names, counts, strict=True)
+        )
+        + f"seconds {time.perf_counter() - began:.2f}",
         err=True,
     )
-    digests = {scorer.name: scorer.digest for scorer in scorers}
+    digests = {name.name: name.digest for name in names}
     signed = pipeline.ranking_signature(chosen, digests, _called(weights, changes), text)
     click.echo(f"signature {signed}", err=True)
+    if summary.failures:
+        _warn(f"{len(summary.failures)} lists were set aside: {failed}")
+        click.get_current_context().exit(EXIT_SOME)
 
 
-def _detokenized(ranked: "Ranked") -> "Ranked":
-    from rescoring.text import get_pipeline
+@dataclass(frozen=True)
+class _Name:
+    """A scorer that is perhaps open in other processes only."""
 
-    texts = tuple(get_pipeline("detokenize")(ranked.lists.texts))
-    return replace(ranked, lists=replace(ranked.lists, texts=texts))
-
-
-@dataclass
-class _Sums:
-    """What the summary says."""
-
-    lists: int = 0
-    hypotheses: int = 0
-    changed: int = 0
-    warnings: dict[str, None] = field(default_factory=dict)
+    name: str
+    digest: str
 
 
-def _write(ranked: "Iterable[Ranked]", blocks: "Blocks", out: str, one_best: bool) -> _Sums:
-    """Each block as it comes: one is in memory, not the file."""
-    from rescoring.formats import open_one_best, open_writer
+def _check(wrong: bool, message: str, where: str, expected: str) -> None:
+    if wrong:
+        raise ConfigError(message, where=where, expected=expected)
 
-    sums = _Sums()
-    name = blocks.format.name
-    with ExitStack() as stack:
-        if one_best:
-            write_best = stack.enter_context(open_one_best(out, name, blocks.ids, blocks.source))
-        else:
-            write = stack.enter_context(open_writer(out, name))
-        for one in ranked:
-            if one_best:
-                write_best(one.lists, one.best)
-            else:
-                write(one.lists, one.order, one.totals)
-            sums.lists += len(one.lists)
-            sums.hypotheses += len(one.lists.texts)
-            sums.changed += int(one.changed.sum())
-            sums.warnings.update(dict.fromkeys(one.warnings))
-    return sums
+
+def _warn(message: str) -> None:
+    click.echo(f"nbest: warning: {message}", err=True)
+
+
+def _check_before(
+    blocks: "Blocks", settings: "Settings", names: "Sequence[Named]", external: Sequence[str]
+) -> None:
+    """Raises what would be raised of every block, before anything is scored."""
+    from rescoring import pipeline
+
+    pipeline.text_of(settings.weights, settings.text)
+    some = next(iter(blocks))
+    if settings.with_total or settings.weights is None:
+        some = pipeline.with_decoder_total(some)
+    pipeline.weigh(some, names, settings.weights, external, settings.unknown_feature)
+
+
+@contextmanager
+def _output(
+    settings: "Settings",
+    blocks: "Blocks",
+    lists: str,
+    identity: "dict[str, Any]",
+    summary: "Summary",
+    *,
+    resume: bool,
+    restart: bool,
+) -> "Iterator[Output]":
+    """One that can be taken up, where there is more than one block and neither side is a stream."""
+    from rescoring.batch.journal import partial_of
+    from rescoring.batch.output import resumable, straight
+
+    streams = [path for path in (lists, settings.out) if is_stream(path)]
+    if streams and resume:
+        raise ConfigError(
+            "a stream cannot be taken up again", where="--resume", expected="files", got=shorten(streams[0])
+        )
+    if streams or (blocks.count == 1 and not resume and not partial_of(settings.out).exists()):
+        with straight(settings, blocks.source) as output:
+            yield output
+        return
+    folder = partial_of(settings.out)
+    try:
+        with resumable(settings, blocks.source, blocks.count, identity, restart=restart) as output:
+            if output.finished:
+                done = f"{len(output.finished)} of {blocks.count} blocks"
+                click.echo(f"nbest: {done} were finished by an earlier run: {folder}", err=True)
+            yield output
+    except BaseException:
+        if summary.blocks and folder.exists():
+            done = f"{summary.blocks} of {blocks.count} blocks"
+            click.echo(f"nbest: {done} are kept, the same command goes on with them: {folder}", err=True)
+        raise
 
 
 def _called(weights: str | None, changes: dict[str, tuple[float, ...]]) -> str:

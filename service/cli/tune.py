@@ -195,7 +195,8 @@ def tune(
     texts = filters.references(unfiltered)
     scorers = open_scorers(lms, self_normalized=self_normalized, precision=precision)
     check_new_names(found, scorers)
-    schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, given))
+    names = [name for name, _ in given]
+    schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, names))
     first = _start(known, schema, found.source)
     constrained(_columns_only(schema, found.source), first, rules)  # wrong names are said before scoring
     counts = measure.counts(filters.texts(found.texts), found.segments, texts)  # (N, K)

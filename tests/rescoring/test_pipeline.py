@@ -240,7 +240,7 @@ def test_the_schema_is_known_before_anything_is_scored(tmp_path: Path) -> None:
     for named in ([("new", scores)], [("word_count", scores)], []):
         for scorers in ([Lengths()], []):
             full = assemble(lists, scorers, named)
-            assert full_schema(lists, scorers, named) == full.schema
+            assert full_schema(lists, scorers, [name for name, _ in named]) == full.schema
             assert tunable_schema(full.schema) == tunable(full).schema
 
 

@@ -1,0 +1,108 @@
+"""The loop of a batch: blocks out of the lists, through an engine, into the output; what came of them all."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nbest.errors import FormatError, LimitError
+from rescoring.batch.block import Block, Done, Settings
+from rescoring.batch.output import Output
+from rescoring.features import check_name
+from rescoring.formats import Blocks, one_best_blanks
+from rescoring.formats.aside import Failure
+from rescoring.formats.external_scores import open_scores
+from rescoring.formats.notes import Notes
+
+Engine = Callable[[Iterable[Block]], Iterator[Done]]  # what became of each block, in their order
+
+
+@dataclass
+class Summary:
+    """What became of all blocks so far; of an earlier run too.
+
+    scored    for each scorer: different texts (of a block), tokens, words out of vocabulary
+    notes     what the writers did that nobody asked for
+    failures  lists that were set aside
+    """
+
+    notes: Notes
+    failures: list[Failure]
+    blocks: int = 0
+    lists: int = 0
+    hypotheses: int = 0
+    changed: int = 0
+    scored: list[tuple[int, int, int]] = field(default_factory=list)
+    warnings: dict[str, None] = field(default_factory=dict)
+
+    def add(self, done: Done) -> None:
+        """One more block."""
+        self.blocks += 1
+        self.lists += done.lists
+        self.hypotheses += done.hypotheses
+        self.changed += done.changed
+        before = self.scored or [(0, 0, 0)] * len(done.scored)
+        self.scored = [
+            (a[0] + b[0], a[1] + b[1], a[2] + b[2]) for a, b in zip(before, done.scored, strict=True)
+        ]
+        self.warnings.update(dict.fromkeys(done.warnings))
+        self.notes.take(done.notes)
+        self.failures += done.failures
+
+
+def run(
+    lists: Blocks,
+    settings: Settings,
+    external: Sequence[tuple[str, Path]],
+    output: Output,
+    engine: Engine,
+    summary: Summary,
+    *,
+    most_failures: int | None = None,
+    progress: Callable[[Summary], None] = lambda _: None,
+) -> None:
+    """Puts the lists through the engine, but those that the output has already; adds all to `summary`.
+
+    `external` adds score files. `progress` is told of every block. Raises what the engine and the score files
+    raise, LimitError for more lists set aside than `most_failures`, FormatError where no list is left.
+    """
+    for done in output.finished:
+        summary.add(done)
+    progress(summary)
+    _check_failures(summary, most_failures)
+    for done in engine(_blocks(lists, settings, external, output)):
+        output.add(done)
+        summary.add(done)
+        _check_failures(summary, most_failures)
+        progress(summary)
+    if not summary.lists:
+        raise FormatError("every list was set aside", where=lists.source, got=summary.failures[0].error)
+
+
+def _blocks(
+    lists: Blocks, settings: Settings, external: Sequence[tuple[str, Path]], output: Output
+) -> Iterator[Block]:
+    """What is left to do. Score files are taken along with the lists that are done, to stay in step."""
+    scores = [(name, open_scores(name, path)) for name, path in external]
+    blanks = one_best_blanks(settings.format, lists.ids, lists.source) if settings.one_best else []
+    first = 0
+    for number, block in enumerate(lists):
+        for name, one in scores:
+            check_name(block, name)
+            block = block.with_feature(name, one.take(block))
+        if number >= len(output.finished):
+            between = tuple(blanks[first : first + len(block)])
+            yield Block(number, first, block, between, output.folder(number))
+        first += len(block)
+    for _, one in scores:
+        one.finish()
+
+
+def _check_failures(summary: Summary, most: int | None) -> None:
+    if most is not None and len(summary.failures) > most:
+        last = summary.failures[-1]
+        raise LimitError(
+            "too many lists had to be set aside",
+            where=last.source,
+            expected=f"at most {most}",
+            got=f"{len(summary.failures)}, the last one {last.id}: {last.error}",
+        )

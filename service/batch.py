@@ -1,0 +1,149 @@
+"""Blocks of lists through models, in this process or in several: what a batch needs to know of models.
+
+Each process opens the models once and scores with one thread, unless told otherwise: the last bits of a score
+may depend on the number of threads, and output must not depend on the number of processes.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.scoring.engine import Precision
+    from rescoring.batch.block import Block, Done, Settings
+    from rescoring.batch.run import Engine
+    from rescoring.scorer import Named
+    from service.registry import TokenScorer
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of a batch, as the command line names them; to be opened in each process.
+
+    threads  of torch in each process; None: OMP_NUM_THREADS, else one
+    """
+
+    names: tuple[str, ...]
+    self_normalized: bool = False
+    precision: "Precision" = "fp32"
+    threads: int | None = None
+
+    def open(self) -> "list[TokenScorer]":
+        """The scorers; raises as `open_scorers` does."""
+        from service.cli.loading import open_scorers
+
+        if not self.names:
+            return []
+        import torch
+
+        threads = self.threads or (None if os.environ.get("OMP_NUM_THREADS") else 1)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return open_scorers(self.names, self_normalized=self.self_normalized, precision=self.precision)
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """Makes the function of blocks, in a process of its own."""
+
+    settings: "Settings"
+    models: Models
+
+    def __call__(self) -> "Callable[[Block], Done]":
+        """Opens the models; the function rescores one block."""
+        from functools import partial
+
+        from rescoring.batch.block import rescore_block
+
+        _say_nothing()  # whatever the models have to say at their opening was said by the first process
+        return partial(rescore_block, settings=self.settings, scorers=self.models.open())
+
+
+def engine(
+    settings: "Settings",
+    models: Models,
+    opened: "Sequence[TokenScorer]",
+    jobs: int,
+    say: Callable[[str], None],
+) -> "Engine":
+    """Blocks in order by `jobs` processes; one is this one, with the models that are `opened` already."""
+    from rescoring.batch import workers
+    from rescoring.batch.block import rescore_block
+
+    def here(blocks: "Iterable[Block]") -> "Iterator[Done]":
+        return (rescore_block(block, settings, opened) for block in blocks)
+
+    def there(blocks: "Iterable[Block]") -> "Iterator[Done]":
+        return workers.in_order(BlockTask(settings, models), blocks, jobs, say)
+
+    return here if jobs == 1 else there
+
+
+def identity_of_run(
+    settings: "Settings",
+    models: Models,
+    names: "Sequence[Named]",
+    files: Sequence[str],
+    reading: Sequence[object],
+) -> dict[str, Any]:
+    """All that the bytes of the output depend on, in plain JSON: a run may be taken up where it is the same.
+
+    Whether lists that fail are set aside is not in it: it changes nothing about those that do not.
+    """
+    from importlib.metadata import version
+
+    from nbest import __version__
+    from rescoring.batch.block import BLOCK_HYPOTHESES
+    from rescoring.weights import dump_weights
+
+    found: dict[str, Any] = {
+        "lists": _identity_of(files[0]),
+        "other files": [_identity_of(_without_unit(path)) for path in files[1:]],
+        "reading": list(reading),
+        "format": settings.format,
+        "one best": [settings.one_best, settings.detokenize],
+        "weights": None if settings.weights is None else dump_weights(settings.weights),
+        "unknown features": settings.unknown_feature,
+        "decoder's total": settings.with_total,
+        "text": settings.text,
+        "models": {one.name: one.digest for one in names},
+        "version": __version__,
+        "block": BLOCK_HYPOTHESES,
+    }
+    if models.names:
+        import torch
+
+        from models.scoring.native_engine import kernels
+
+        found["threads"] = torch.get_num_threads()
+        found["engine"] = ["torch " + version("torch"), "native" if kernels() is not None else "torch"]
+    return found
+
+
+def _identity_of(path: str) -> list[Any]:
+    """What tells a file, or a directory with all its files, from a later version: names, sizes, times."""
+    place = Path(path)
+    if not place.is_dir():
+        return [place.name, *(_stamp(place) if place.is_file() else ())]
+    files = sorted(one for one in place.rglob("*") if one.is_file())
+    return [place.name, *([str(one.relative_to(place)), *_stamp(one)] for one in files)]
+
+
+def _without_unit(path: str) -> str:
+    """The path of a score file, without the ``log10:`` that may stand before it."""
+    return path if Path(path).exists() else path.partition(":")[2]
+
+
+def _stamp(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _say_nothing() -> None:
+    import logging
+
+    for room in ("rescoring", "models", "nbest"):
+        logging.getLogger(room).addHandler(logging.NullHandler())
+        logging.getLogger(room).propagate = False
