@@ -48,6 +48,11 @@ class Evaluation:
         return f"{self.signature}|bootstrap:{self.interval.samples}|seed:{self.interval.seed}{units}"
 
     @property
+    def units(self) -> tuple[int, str]:
+        """How many of what was resampled."""
+        return (self.segments, "segments") if self.clusters is None else (self.clusters, "clusters")
+
+    @property
     def low(self) -> float:
         """Lower end of the interval."""
         return self.interval.low

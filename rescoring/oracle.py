@@ -18,6 +18,10 @@ PERFECT = 100.0  # no score of a metric that grows is above it
 Ints = NDArray[np.int64]
 
 
+EXACT = "a bound that no ranking of these lists can pass, chosen with the references"
+SEARCHED = "chosen with the references, by search: the best choice from these lists is at least as good"
+
+
 @dataclass(frozen=True)
 class Oracle:
     """The chosen rows (S,), their corpus score, and whether no choice is better (else: a lower bound)."""
@@ -51,6 +55,11 @@ def oracle(counts: Ints, offsets: Ints, metric: Metric) -> Oracle:
                 total = others + counts[best]
     score = float(metric.score(total))
     return Oracle(rows, score, metric.separable or (metric.larger_is_better and score >= PERFECT))
+
+
+def said(*, exact: bool) -> str:
+    """What an oracle is, to stand beside its number: no result, since it looked at the references."""
+    return EXACT if exact else SEARCHED
 
 
 def oracle_rows(lists: NbestLists, references: References, metric: Metric) -> Ints:

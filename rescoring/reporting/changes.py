@@ -9,10 +9,6 @@ from rescoring.reporting.page import section
 from rescoring.segment_changes import Extremes
 
 MOST = 10  # segments of each kind
-NOTE = (
-    "Words that are wrong or too many are underlined, missing words struck through, against the nearest "
-    "reference. The figure is what the first system's corpus score would gain from this segment alone."
-)
 
 
 @dataclass(frozen=True)
@@ -25,8 +21,8 @@ class Texts:
     names: tuple[str, str]
 
 
-def changed_segments(texts: Texts, changes: Extremes, unit: str) -> Markup:
-    """The most improved and the most harmed segments; `unit` is what gains are counted in."""
+def changed_segments(texts: Texts, changes: Extremes) -> Markup:
+    """The most improved and the most harmed segments."""
     gained, lost = int((changes.gains > 0).sum()), int((changes.gains < 0).sum())
     lists = [
         (f"Most improved of {gained}", changes.improved.tolist()),
@@ -38,7 +34,7 @@ def changed_segments(texts: Texts, changes: Extremes, unit: str) -> Markup:
             tag("h3", title),
             tag(
                 "ol",
-                joined(*(_segment(texts, place, float(changes.gains[place]), unit) for place in places)),
+                joined(*(_segment(texts, place, float(changes.gains[place])) for place in places)),
                 class_="changes",
             )
             if places
@@ -46,7 +42,12 @@ def changed_segments(texts: Texts, changes: Extremes, unit: str) -> Markup:
         )
         for title, places in lists
     ]
-    return section("Segments that changed most", tag("div", *columns, class_="columns"), note=NOTE)
+    note = (
+        "Words that are wrong or too many are underlined, missing words struck through, against the nearest "
+        f"reference. The points are what the corpus score of {texts.names[0]} would gain, or lose, if it "
+        "took this segment alone from the other: a gain is always for the better."
+    )
+    return section("Segments that changed most", tag("div", *columns, class_="columns"), note=note)
 
 
 def marked(alignment: Alignment) -> Markup:
@@ -69,7 +70,7 @@ def nearest(hypothesis: str, references: Sequence[str]) -> Alignment:
     return min(align([hypothesis] * len(references), references), key=errors)
 
 
-def _segment(texts: Texts, place: int, gain: float, unit: str) -> Markup:
+def _segment(texts: Texts, place: int, gain: float) -> Markup:
     rows = [("reference", tag("span", one)) for one in texts.references[place]]
     rows += [
         (name, marked(nearest(output[place], texts.references[place])))
@@ -77,8 +78,8 @@ def _segment(texts: Texts, place: int, gain: float, unit: str) -> Markup:
     ]
     heading = tag(
         "h3",
-        tag("span", str(texts.ids[place]), dir="auto"),
-        tag("span", f"{gain:+.3f} {unit}", class_=f"gain {'up' if gain > 0 else 'down'}"),
+        tag("span", f"segment {texts.ids[place]}", dir="auto"),
+        tag("span", f"{gain:+.3f} points", class_=f"gain {'up' if gain > 0 else 'down'}"),
     )
     lines = joined(*(joined(tag("dt", name), tag("dd", text, dir="auto")) for name, text in rows))
     return tag("li", heading, tag("dl", lines, class_="texts"))

@@ -52,7 +52,7 @@ def comparison_page(
     if max(len(runs[0]), len(runs[1])) > 1:
         sections.append(_runs_section(found))
     sections += [breakdown_section(part, metric, letters) for part in parts]
-    sections.append(changed_segments(texts, changes, metric.name.upper()))
+    sections.append(changed_segments(texts, changes))
     title = f"{metric.name.upper()}: A and B compared"
     return page(title, f"A is {names[0]}, B is {names[1]}; {len(ids)} segments", sections, signature)
 
@@ -62,6 +62,13 @@ def direction(metric: Metric) -> str:
     return f"{metric.name.upper()}, {'larger' if metric.larger_is_better else 'smaller'} is better."
 
 
+def p_said(p_value: float | None) -> str:
+    """A p-value in four digits; a smaller one is said to be so."""
+    if p_value is None:
+        return "-"
+    return f"{p_value:.4f}" if p_value >= 0.00005 else "< 0.0001"
+
+
 def ends(interval: Interval, sign: str = "") -> str:
     """An interval in words."""
     return f"{interval.confidence:.0%} interval {interval.low:{sign}.2f} to {interval.high:{sign}.2f}"
@@ -69,20 +76,17 @@ def ends(interval: Interval, sign: str = "") -> str:
 
 def difference_tile(found: Comparison, units: str) -> tuple[str, str, str]:
     """The difference, its interval and the first p-value."""
-    p_value = found.verdict("randomization").p_value
+    chance = found.verdict("randomization")
     return (
         "Difference",
         f"{found.difference:+.2f}",
-        f"{ends(found.interval, '+')} over {found.units} {units}; p {p_value:.4f}",
+        f"{ends(found.interval, '+')} over {found.units} {units}; p {p_said(chance.p_value)}",
     )
 
 
 def tests_section(found: Comparison, units: str) -> Markup:
     """The tests with their p-values."""
-    rows = [
-        (TESTS[one.test], "-" if one.p_value is None else f"{one.p_value:.4f}", one.said)
-        for one in found.tests
-    ]
+    rows = [(TESTS[one.test], p_said(one.p_value), one.said) for one in found.tests]
     said = []
     if found.interval_with_runs is not None:
         wide = f"{ends(found.interval_with_runs, '+')} of the difference, over {units} and runs"
@@ -90,7 +94,7 @@ def tests_section(found: Comparison, units: str) -> Markup:
     return section(
         "Is it chance?",
         *said,
-        table(("test", "p", ""), rows),
+        table(("test", "p", ""), rows, words=(2,)),
         note="How often chance alone makes a difference as large, in either direction.",
     )
 
@@ -117,6 +121,7 @@ def confusions_section(found: Confusions, name: str) -> Markup:
             ("reference", "became", "times"),
             [(first, second, str(times)) for (first, second), times in found.substitutions],
             "Substitutions",
+            words=(1,),
         ),
         table(("reference", "times"), [(word, str(times)) for word, times in found.deletions], "Deletions"),
         table(("word", "times"), [(word, str(times)) for word, times in found.insertions], "Insertions"),

@@ -1,6 +1,6 @@
 """The page around the sections: style within, nothing asked of anybody."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from nbest import __version__
@@ -40,11 +40,28 @@ def section(title: str, *content: str, note: str | None = None) -> Markup:
     return tag("section", joined(tag("h2", title), *said, *content), class_="card")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> Markup:
-    """Rows of cells, the first of each its heading; wide ones scroll on their own."""
-    head = tag("tr", joined(*(tag("th", cell, scope="col") for cell in header), between=""))
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str | None = None,
+    words: Container[int] = (),
+) -> Markup:
+    """Rows of cells, the first of each its heading; `words` are columns that hold no numbers.
+
+    Wide tables scroll on their own.
+    """
+    styles = ["words" if column in words else None for column in range(len(header))]
+    titles = (tag("th", cell, scope="col", class_=style) for cell, style in zip(header, styles, strict=True))
+    head = tag("tr", *titles)
     body = [
-        tag("tr", tag("th", row[0], scope="row", dir="auto"), *(tag("td", cell) for cell in row[1:]))
+        tag(
+            "tr",
+            tag("th", row[0], scope="row", dir="auto"),
+            *(
+                tag("td", cell, class_=style, dir="auto" if style else None)
+                for cell, style in zip(row[1:], styles[1:], strict=True)
+            ),
+        )
         for row in rows
     ]
     said = [] if caption is None else [tag("caption", caption)]

@@ -8,6 +8,7 @@ from rescoring.reporting.markup import Markup, joined, tag
 
 WIDTH, HEIGHT = 340, 200  # units of the view box; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 24
+DIGIT = 6.5  # the width of one, about
 MOST_TICKS = 5
 
 
@@ -58,8 +59,9 @@ def plot(
         parts.append(tag("text", label, x=LEFT - 6, y=f"{down(place) + 3.5:.1f}", class_="tick end"))
     for place, label in x.ticks:
         at = across(place)
-        anchor = "tick start" if at < LEFT + 20 else "tick end" if at > WIDTH - RIGHT - 20 else "tick middle"
-        parts.append(tag("text", label, x=f"{at:.1f}", y=HEIGHT - 7, class_=anchor))
+        half = DIGIT * len(label) / 2
+        anchor = "start" if at - half < LEFT - RIGHT else "end" if at + half > WIDTH else "middle"
+        parts.append(tag("text", label, x=f"{at:.1f}", y=HEIGHT - 7, class_=f"tick {anchor}"))
     if mark is not None:
         here = f"{across(mark[0]):.1f}"
         parts.append(tag("line", x1=here, x2=here, y1=TOP, y2=HEIGHT - BOTTOM, class_="here"))

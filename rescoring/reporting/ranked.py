@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from rescoring.depth import Depth
 from rescoring.metrics.base import Metric, References
+from rescoring.oracle import said
 from rescoring.reporting.changes import Texts, changed_segments
 from rescoring.reporting.compared import (
     breakdown_section,
@@ -19,8 +19,6 @@ from rescoring.reporting.plot import Axis, Line, plot, scale
 from rescoring.study import AFTER, BEFORE, Study
 from rescoring.weight_curves import WeightCurve
 
-EXACT = "an upper bound no ranking of these lists can pass, chosen with the references"
-FOUND = "chosen with the references, by search: the best choice from these lists is at least this"
 TUNED = (
     "The weights were tuned on these lists or references: their score here is optimistic. Report a score on "
     "other data."
@@ -30,6 +28,7 @@ TUNED = (
 def report_page(
     found: Study,
     source: str,
+    weights: str,
     ids: Sequence[str],
     references: References,
     hypotheses: int,
@@ -38,7 +37,7 @@ def report_page(
     units: str,
     warnings: Sequence[str] = (),
 ) -> str:
-    """The HTML report of a ranking; `source` is what the lists are called."""
+    """The HTML report of a ranking; `source` and `weights` are what lists and weights are called."""
     comparison, whole = found.comparison, found.depths[-1]
     texts = Texts(ids, references, found.outputs, (BEFORE, AFTER))
     sections = [
@@ -49,7 +48,7 @@ def report_page(
                 ("These weights", f"{comparison.second.mean:.2f}", ends(comparison.second.interval)),
                 ("The decoder's order", f"{comparison.first.mean:.2f}", ends(comparison.first.interval)),
                 difference_tile(comparison, units),
-                ("Oracle", f"{whole.oracle:.2f}", oracle_said(whole)),
+                ("Oracle", f"{whole.oracle:.2f}", said(exact=whole.exact)),
             ),
             note=direction(metric),
         ),
@@ -60,14 +59,9 @@ def report_page(
     ]
     if found.confusions is not None:
         sections.append(confusions_section(found.confusions, AFTER))
-    sections.append(changed_segments(texts, found.changes, metric.name.upper()))
+    sections.append(changed_segments(texts, found.changes))
     title = f"{metric.name.upper()} of {source}"
-    return page(title, f"{len(ids)} lists, {hypotheses} hypotheses", sections, signature)
-
-
-def oracle_said(depth: Depth) -> str:
-    """What an oracle is, beside its number."""
-    return EXACT if depth.exact else FOUND
+    return page(title, f"{len(ids)} lists, {hypotheses} hypotheses; weights: {weights}", sections, signature)
 
 
 def _weights(found: Study, metric: Metric) -> Markup:
@@ -101,15 +95,15 @@ def _curve(curve: WeightCurve, vertical: Axis, metric: Metric) -> Markup:
     better = (
         f"; best in view {best:.2f} at {at:.3g}" if best != curve.score else "; nothing in view is better"
     )
-    said = f"{curve.score:.2f} at {curve.weight:.4g}{better}"
+    where = f"{curve.score:.2f} at {curve.weight:.4g}{better}"
     drawn = plot(
         Axis(low, high, ticks),
         vertical,
         [Line(list(zip(curve.values.tolist(), curve.scores.tolist(), strict=True)), "mine")],
-        title=f"{metric.name} against the weight of {curve.name}: {said}",
+        title=f"{metric.name} against the weight of {curve.name}: {where}",
         mark=(curve.weight, curve.score),
     )
-    return tag("figure", tag("figcaption", tag("b", curve.name), Markup("<br>"), said), drawn)
+    return tag("figure", tag("figcaption", tag("b", curve.name), Markup("<br>"), where), drawn)
 
 
 def _curve_row(curve: WeightCurve, metric: Metric) -> tuple[str, ...]:
@@ -160,7 +154,7 @@ def _depths(found: Study, metric: Metric) -> Markup:
             class_="beside",
         ),
         note="Lists cut to their first hypotheses, in the decoder's order. "
-        f"Oracle: {oracle_said(depths[-1])}.",
+        f"Oracle: {said(exact=depths[-1].exact)}.",
     )
 
 

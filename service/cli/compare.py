@@ -197,9 +197,9 @@ def _row(letter: str, name: str, system: "System") -> list[str]:
 
 
 def _verdict_row(one: "Verdict") -> list[str]:
-    from rescoring.reporting.compared import TESTS
+    from rescoring.reporting.compared import TESTS, p_said
 
-    return [TESTS[one.test], "-" if one.p_value is None else f"{one.p_value:.4f}", one.said]
+    return [TESTS[one.test], p_said(one.p_value), one.said]
 
 
 def comparison_document(found: "Comparison", metric: "Metric") -> dict[str, object]:

@@ -1,11 +1,20 @@
 """nbest evaluate: how good an output is, and how sure that is."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from service.cli import options
+
+if TYPE_CHECKING:
+    from rescoring.alignment import Confusions
+    from rescoring.breakdown import Breakdown
+    from rescoring.comparison import Comparison
+    from rescoring.evaluation import Evaluation
+    from rescoring.metrics import Metric
 
 
 @click.command()
@@ -108,11 +117,7 @@ def evaluate(
     clusters = breakdowns.clusters(cluster, found.ids)
     groups = breakdowns.named_groups(groupings, found.ids, found.references)
     result = run(found.hypotheses, found.references, measure, samples, seed, clusters=clusters)
-    interval = result.interval
-    units, unit = (
-        (result.clusters, "clusters") if result.clusters is not None else (result.segments, "segments")
-    )
-    if warning := breakdowns.few_units(units, unit):
+    if warning := breakdowns.few_units(*result.units):
         click.echo(f"nbest: warning: {warning}", err=True)
     counts = measure.counts(found.hypotheses, np.arange(len(found.hypotheses)), found.references)  # (S, K)
     parts = [breakdown(one, measure, counts, samples=samples, seed=seed) for one in groups]
@@ -122,68 +127,92 @@ def evaluate(
     against = None
     if baseline is not None:
         words_of = words_txt if Path(baseline).is_dir() else None
-        other = in_order_of(
-            found, filters.output(read_output(baseline, references, None, words_of, beam_size))
-        )
-        against = compare(
-            [Run(baseline, other.hypotheses, other.references)],
-            [Run(output, found.hypotheses, found.references)],
-            measure,
-            samples,
-            seed,
-            clusters=clusters,
-        )
+        other = filters.output(read_output(baseline, references, None, words_of, beam_size))
+        other = in_order_of(found, other)
+        before = Run(baseline, other.hypotheses, other.references)
+        after = Run(output, found.hypotheses, found.references)
+        against = compare([before], [after], measure, samples, seed, clusters=clusters)
+    signature = f"{result.signed}{filters.signature}{noted}"
+    shown = _Shown(result, against, parts, wrong, signature)
     if as_json:
-        document: dict[str, object] = {
-            "metric": result.metric,
-            "score": result.score,
-            "interval": [interval.low, interval.high],
-            "confidence": interval.confidence,
-            "samples": interval.samples,
-            "seed": interval.seed,
-            "segments": result.segments,
-            "clusters": result.clusters,
-            "counts": dict(result.counts),
-            "signature": f"{result.signed}{filters.signature}{noted}",
-        }
-        if against is not None:
-            chance = against.verdict("randomization")
-            document["baseline"] = {
-                "output": baseline,
-                "score": against.first.mean,
-                "difference": against.difference,
-                "interval": [against.interval.low, against.interval.high],
-                "confidence": against.interval.confidence,
-                "p_value": chance.p_value,
-                "test": chance.test,
-                "trials": chance.trials,
-            }
-        if parts:
-            document["breakdowns"] = [breakdowns.breakdown_document(one) for one in parts]
-        if wrong is not None:
-            document["confusions"] = breakdowns.confusion_document(wrong)
-        click.echo(json.dumps(document, indent=1))
+        click.echo(json.dumps(_document(shown), indent=1))
         return
     click.echo(f"nbest: read as {found.read_as}", err=True)
-    ends = f"{interval.confidence:.0%} [{interval.low:.2f}, {interval.high:.2f}]"
-    of = "" if result.clusters is None else f" in {result.clusters} clusters"
-    click.echo(f"{result.metric} {result.score:.2f}  {ends}  {result.segments} segments{of}")
-    click.echo("  ".join(f"{name} {count}" for name, count in result.counts.items()))
-    if against is not None:
-        near = f"{interval.confidence:.0%} [{against.interval.low:+.2f}, {against.interval.high:+.2f}]"
-        chance = against.verdict("randomization")
-        click.echo(
-            f"difference {against.difference:+.2f} "
-            f"from {result.metric} {against.first.mean:.2f} of {baseline}  "
-            f"{near}  p {chance.p_value:.4f} ({chance.test}, {chance.trials} trials)"
-        )
-    for one in parts:
-        click.echo("\n".join(["", *breakdowns.breakdown_lines(one, measure, [measure.name]), ""]))
-    if wrong is not None:
-        click.echo("\n".join(["", *breakdowns.confusion_lines(wrong, result.counts), ""]))
     if said:
         click.echo(
             "nbest: BLEU of the tokens as they are (tokenize none): not comparable with BLEU of plain text",
             err=True,
         )
-    click.echo(f"signature {result.signed}{filters.signature}{noted}")
+    click.echo("\n".join(_lines(shown, measure)))
+
+
+class _Shown(NamedTuple):
+    """What was found."""
+
+    result: "Evaluation"
+    against: "Comparison | None"
+    parts: "Sequence[Breakdown]"
+    wrong: "Confusions | None"
+    signature: str
+
+
+def _document(shown: _Shown) -> dict[str, object]:
+    from service.cli import breakdowns
+
+    result, interval = shown.result, shown.result.interval
+    document: dict[str, object] = {
+        "metric": result.metric,
+        "score": result.score,
+        "interval": [interval.low, interval.high],
+        "confidence": interval.confidence,
+        "samples": interval.samples,
+        "seed": interval.seed,
+        "segments": result.segments,
+        "clusters": result.clusters,
+        "counts": dict(result.counts),
+        "signature": shown.signature,
+    }
+    if (against := shown.against) is not None:
+        chance = against.verdict("randomization")
+        document["baseline"] = {
+            "output": against.first.names[0],
+            "score": against.first.mean,
+            "difference": against.difference,
+            "interval": [against.interval.low, against.interval.high],
+            "confidence": against.interval.confidence,
+            "p_value": chance.p_value,
+            "test": chance.test,
+            "trials": chance.trials,
+        }
+    if shown.parts:
+        document["breakdowns"] = [breakdowns.breakdown_document(one) for one in shown.parts]
+    if shown.wrong is not None:
+        document["confusions"] = breakdowns.confusion_document(shown.wrong)
+    return document
+
+
+def _lines(shown: _Shown, metric: "Metric") -> list[str]:
+    from service.cli import breakdowns
+
+    result, interval = shown.result, shown.result.interval
+    ends = f"{interval.confidence:.0%} [{interval.low:.2f}, {interval.high:.2f}]"
+    of = "" if result.clusters is None else f" in {result.clusters} clusters"
+    lines = [
+        f"{result.metric} {result.score:.2f}  {ends}  {result.segments} segments{of}",
+        "  ".join(f"{name} {count}" for name, count in result.counts.items()),
+    ]
+    if (against := shown.against) is not None:
+        near = f"{interval.confidence:.0%} [{against.interval.low:+.2f}, {against.interval.high:+.2f}]"
+        chance = against.verdict("randomization")
+        lines.append(
+            f"difference {against.difference:+.2f} "
+            f"from {result.metric} {against.first.mean:.2f} of {against.first.names[0]}  "
+            f"{near}  p {chance.p_value:.4f} ({chance.test}, {chance.trials} trials)"
+        )
+    for one in shown.parts:
+        lines += ["", *breakdowns.breakdown_lines(one, metric, [metric.name])]
+    if shown.wrong is not None:
+        lines += ["", *breakdowns.confusion_lines(shown.wrong, result.counts)]
+    if shown.parts or shown.wrong is not None:
+        lines.append("")
+    return [*lines, f"signature {shown.signature}"]

@@ -1,11 +1,15 @@
 """Options that several commands share, said once: the same word means the same everywhere."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nbest.files import check_output
+from nbest.errors import FormatError, shorten
+from nbest.files import check_output, read_lines
+
+if TYPE_CHECKING:
+    from rescoring.formats.base import BeamSize
 
 F = TypeVar("F", bound=Callable[..., Any])
 # The names of rescoring.formats.FORMATS, said here so that help needs no numpy; a test compares them.
@@ -52,11 +56,31 @@ features = click.option(
 words = click.option(
     "--words", "words_txt", metavar="FILE", help="Kaldi's words.txt, for directories with word ids only."
 )
+
+
+def _parse_beam_size(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> "BeamSize | None":
+    """A number, or a file with a number a line."""
+    if value is None or (value.isascii() and value.isdigit() and 0 < int(value) < 10**6):
+        return None if value is None else int(value)
+    sizes = []
+    for number, line in read_lines(value):
+        size = line.strip(" \t")
+        if not (size.isascii() and size.isdigit() and len(size) < 7):
+            raise FormatError(
+                "not the size of a list", where=f"{value}:{number}", expected="a number", got=shorten(line)
+            )
+        sizes.append(int(size))
+    return tuple(sizes)
+
+
 beam_size = click.option(
     "--beam-size",
-    type=click.IntRange(1),
+    callback=_parse_beam_size,
     metavar="N",
-    help="Hypotheses a list, for NeMo's files, which do not say it.",
+    help="Hypotheses a list, for NeMo's files, which do not say it; or a file with the size of each list, one "
+    "a line.",
 )
 add_feature = click.option(
     "--add-feature",

@@ -57,6 +57,7 @@ def oracle(
             "metric": measure.name,
             "oracle": best.score,
             "exact": best.exact,
+            "what": oracles.said(exact=best.exact),
             "first": first,
             "lists": len(found),
             "hypotheses": len(found.texts),
@@ -69,4 +70,5 @@ def oracle(
         f"{measure.name} oracle {bound}{best.score:.2f}  as the lists stand {first:.2f}  "
         f"{len(found)} lists, {len(found.texts)} hypotheses"
     )
+    click.echo(f"oracle: {oracles.said(exact=best.exact)}")
     click.echo(f"signature {signed}")

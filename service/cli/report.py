@@ -1,6 +1,7 @@
 """nbest report: weights, list depth and changed segments on one page."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -105,16 +106,25 @@ def report(
     same = tuned_on(chosen, pipeline.tunable(ranked.lists), plain)
     warnings = [*ranked.warnings, *([TUNED] if same else [])]
     if warning := breakdowns.few_units(result.comparison.units, units):
-        warnings.append(f"{warning[0].upper()}{warning[1:]}.")
+        warnings.append(warning)
     resampled = "" if clusters is None else f"|clusters:{result.comparison.units}"
     digests = {scorer.name: scorer.digest for scorer in scorers}
     signature = (
         f"{measure.signature_for(compared)}|bootstrap:{samples}|seed:{seed}{resampled}{filters.signature}"
         f"{'|data:tuned-on' if same else ''}"
-        f"|{pipeline.ranking_signature(chosen, digests, weights, text)}"
+        f"|{pipeline.ranking_signature(chosen, digests, Path(weights).name, text)}"
     )
     page = report_page(
-        result, lists, found.ids, compared, len(found.texts), measure, signature, units, warnings
+        result,
+        Path(lists).name,
+        Path(weights).name,
+        found.ids,
+        compared,
+        len(found.texts),
+        measure,
+        signature,
+        units,
+        warnings,
     )
     with write_whole(html) as stream:
         stream.write(page.encode())
@@ -127,7 +137,10 @@ def report(
 
 
 def _lines(found: "Study", metric: "Metric", signature: str) -> list[str]:
-    from rescoring.reporting.ranked import oracle_said
+    from rescoring.oracle import said
+    from rescoring.reporting.compared import p_said
+    from rescoring.study import AFTER, BEFORE
+    from service.cli.breakdowns import breakdown_lines
     from service.cli.tables import table
 
     versus, whole = found.comparison, found.depths[-1]
@@ -144,8 +157,8 @@ def _lines(found: "Study", metric: "Metric", signature: str) -> list[str]:
     return [
         f"{metric.name} {versus.second.mean:.2f}  decoder's order {versus.first.mean:.2f}  difference "
         f"{versus.difference:+.2f}  {near.confidence:.0%} [{near.low:+.2f}, {near.high:+.2f}]  "
-        f"p {versus.verdict('randomization').p_value:.4f}",
-        f"oracle {whole.oracle:.2f} ({oracle_said(whole)})",
+        f"p {p_said(versus.verdict('randomization').p_value)}",
+        f"oracle {whole.oracle:.2f} ({said(exact=whole.exact)})",
         "",
         *table(["weight of", "", metric.name, "best in view"], rows),
         "",
@@ -153,6 +166,7 @@ def _lines(found: "Study", metric: "Metric", signature: str) -> list[str]:
             ["hypotheses", metric.name, "oracle"],
             [(str(one.depth), f"{one.best:.2f}", f"{one.oracle:.2f}") for one in found.depths],
         ),
+        *(line for one in found.breakdowns for line in ("", *breakdown_lines(one, metric, [BEFORE, AFTER]))),
         "",
         f"signature {signature}",
     ]

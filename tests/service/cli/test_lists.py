@@ -482,6 +482,8 @@ REQUIRED = {
     "oracle": ["--metric", "wer"],
     "convert": ["--out", "x"],
     "consensus": ["--weights", "x", "--loss", "wer"],
+    "compare": ["--metric", "wer"],
+    "report": ["--metric", "wer", "--weights", "x", "--html", "report.html"],
 }  # fmt: skip
 
 
@@ -613,7 +615,7 @@ def test_every_required_option_is_asked_for(run: Any) -> None:
         options = [p for p in LazyGroup().get_command(None, command).params if isinstance(p, click.Option)]  # type: ignore[arg-type, union-attr]
         assert {p.opts[0] for p in options if p.required} == set(REQUIRED.get(command, [])[::2])
     for command, given in REQUIRED.items():
-        operand = [] if command in ("train", "score") else ["x"]
+        operand = {"train": [], "score": [], "compare": ["x", "x"]}.get(command, ["x"])
         for at in range(0, len(given), 2):
             result = run(command, *operand, *given[:at], *given[at + 2 :])
             assert result.exit_code == 2, result.output
