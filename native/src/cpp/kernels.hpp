@@ -7,15 +7,20 @@
 
 namespace nbest {
 
-// A matrix by rows, in one of three ways of storing a number.
+// A matrix by rows, in one of four ways of storing a number.
 struct Rows {
-    enum Kind { FLOAT32, UINT8, BITS };
+    enum Kind { FLOAT32, UINT8, BITS, SLIM };
     Kind kind;
     const void* data;      // FLOAT32: float (V, K); UINT8: byte (V, K); BITS: (V, ceil(K/8)), first bit highest
+                           // SLIM: code (V, parts)
     int64_t rows, cols;
     int64_t stride;        // bytes from a row to the next
     const float* step;     // (V) a UINT8 q is worth low + step q; a BIT b is worth low + step b
     const float* low;      // (V)
+    // SLIM: a row is `parts` sub-vectors, of which vectors[p][code] is the p-th.
+    const float* vectors;  // (parts, values, K / parts)
+    int64_t parts, values;
+    int code_bytes;        // 2 or 4
 };
 
 enum class Products {
@@ -55,10 +60,20 @@ struct CellsJob {
     const void* panels;                // what prepare_cells made, or null
 };
 
+// Logits of a slim matrix, from partial products as its normaliser has them.
+struct LogitsJob {
+    const Rows* rows;
+    const float* bias;     // (V) or null
+    const float* x;        // (N, K)
+    int64_t count;         // N
+    float* out;            // (V, N)
+};
+
 struct Kernels {
     const char* name;
     bool int8;                                                     // has 8-bit products
     void (*normalize)(const NormalizerJob&, int threads);
+    void (*logits)(const LogitsJob&, int threads);
     void (*step)(const CellsJob&, int threads);
     size_t (*panel_bytes)(const CellsJob&);                        // room for all panels of a layer
     void (*prepare_cells)(const CellsJob&, void* panels);          // lay the matrices out for step

@@ -13,14 +13,15 @@ namespace NBEST_ISA {
 #include "impl/products.hpp"
 #include "impl/pairs.hpp"
 #include "impl/normalizer.hpp"
+#include "impl/slim.hpp"
 #include "impl/cells.hpp"
 
 }  // namespace NBEST_ISA
 
 const Kernels& NBEST_GETTER() {
-    static const Kernels kernels{NBEST_ISA_NAME,         NBEST_VNNI != 0,        NBEST_ISA::normalize,
-                                 NBEST_ISA::step,        NBEST_ISA::panel_bytes, NBEST_ISA::prepare_cells,
-                                 NBEST_ISA::pairs};
+    static const Kernels kernels{NBEST_ISA_NAME,         NBEST_VNNI != 0, NBEST_ISA::normalize_any,
+                                 NBEST_ISA::slim_logits, NBEST_ISA::step, NBEST_ISA::panel_bytes,
+                                 NBEST_ISA::prepare_cells, NBEST_ISA::pairs};
     return kernels;
 }
 

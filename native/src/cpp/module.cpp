@@ -18,6 +18,9 @@ using namespace nb::literals;
 using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Codes = nb::ndarray<const uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using WideCodes = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Vectors = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Ids = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutFloats = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using OutVector = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -32,10 +35,13 @@ static void expect_size(const std::string& what, size_t got, size_t expected) {
     expect(got == expected, what + ": expected " + std::to_string(expected) + ", got " + std::to_string(got));
 }
 
+static void expect_one_below(const std::string& what, int64_t number, size_t limit) {
+    if (number < 0 || static_cast<size_t>(number) >= limit)
+        expect(false, what + ": " + std::to_string(number) + " is not below " + std::to_string(limit));
+}
+
 static void expect_below(const std::string& what, const Ids& ids, size_t limit) {
-    for (size_t i = 0; i < ids.shape(0); ++i)
-        expect(ids.data()[i] >= 0 && static_cast<size_t>(ids.data()[i]) < limit,
-               what + ": " + std::to_string(ids.data()[i]) + " is not below " + std::to_string(limit));
+    for (size_t i = 0; i < ids.shape(0); ++i) expect_one_below(what, ids.data()[i], limit);
 }
 
 // A matrix by rows; holds on to the caller's memory.
@@ -59,12 +65,43 @@ class Matrix {
         matrix.worth(step, low);
         return matrix;
     }
+    static Matrix slim(Codes codes, Vectors vectors) {
+        Matrix matrix = of_sub_vectors(codes, vectors);
+        matrix.codes_ = codes;
+        return matrix;
+    }
+    static Matrix slim_wide(WideCodes codes, Vectors vectors) {
+        Matrix matrix = of_sub_vectors(codes, vectors);
+        matrix.wide_codes_ = codes;
+        return matrix;
+    }
     const Rows& rows() const { return rows_; }
 
    private:
     Matrix(Rows::Kind kind, const void* data, size_t rows, size_t cols, size_t stride)
-        : rows_{kind, data, static_cast<int64_t>(rows), static_cast<int64_t>(cols), static_cast<int64_t>(stride), nullptr, nullptr} {
+        : rows_{} {
+        rows_.kind = kind;
+        rows_.data = data;
+        rows_.rows = static_cast<int64_t>(rows);
+        rows_.cols = static_cast<int64_t>(cols);
+        rows_.stride = static_cast<int64_t>(stride);
         expect(rows > 0 && cols > 0 && cols <= 65536, "a matrix has rows, and 1 to 65,536 columns");
+    }
+    // codes (V, parts), vectors (parts, values, width)
+    template <class Array>
+    static Matrix of_sub_vectors(const Array& codes, const Vectors& vectors) {
+        expect_size("codes a row", codes.shape(1), vectors.shape(0));
+        const size_t parts = codes.shape(1), values = vectors.shape(1);
+        expect(values > 0, "there are sub-vectors");
+        for (size_t i = 0; i < codes.size(); ++i)
+            expect_one_below("code", codes.data()[i], values);
+        Matrix matrix(Rows::SLIM, codes.data(), codes.shape(0), parts * vectors.shape(2), parts * sizeof(codes.data()[0]));
+        matrix.vectors_ = vectors;
+        matrix.rows_.vectors = vectors.data();
+        matrix.rows_.parts = static_cast<int64_t>(parts);
+        matrix.rows_.values = static_cast<int64_t>(values);
+        matrix.rows_.code_bytes = sizeof(codes.data()[0]);
+        return matrix;
     }
     void worth(Vector step, Vector low) {
         expect_size("steps", step.shape(0), rows_.rows);
@@ -77,6 +114,9 @@ class Matrix {
     Rows rows_;
     std::optional<Floats> floats_;
     std::optional<Bytes> bytes_;
+    std::optional<Codes> codes_;
+    std::optional<WideCodes> wide_codes_;
+    std::optional<Vectors> vectors_;
     std::optional<Vector> step_, low_;
 };
 
@@ -90,7 +130,7 @@ static const Kernels& kernels(const std::optional<std::string>& name) {
 static void expect_int8(const Kernels& set, bool int8, const Rows& rows) {
     if (!int8) return;
     expect(set.int8, std::string("kernels ") + set.name + " have no 8-bit products");
-    expect(rows.kind != Rows::FLOAT32, "8-bit products need a matrix of bytes or bits");
+    expect(rows.kind == Rows::UINT8 || rows.kind == Rows::BITS, "8-bit products need a matrix of bytes or bits");
 }
 
 // An output matrix and its bias.
@@ -121,6 +161,16 @@ class Output {
                                 low_ ? &low_->rows() : nullptr, exact_ ? &exact_->rows() : nullptr, out.data()};
         nb::gil_scoped_release release;
         set_.normalize(job, threads);
+    }
+    // (V, N), of a slim matrix.
+    void logits(Floats x, OutFloats out, int threads) const {
+        expect(matrix_.rows().kind == Rows::SLIM, "only a slim matrix has logits that lie by words");
+        expect_size("columns of x", x.shape(1), matrix_.rows().cols);
+        expect_size("rows of out", out.shape(0), matrix_.rows().rows);
+        expect_size("columns of out", out.shape(1), x.shape(0));
+        const LogitsJob job{&matrix_.rows(), bias(), x.data(), static_cast<int64_t>(x.shape(0)), out.data()};
+        nb::gil_scoped_release release;
+        set_.logits(job, threads);
     }
     // Always in floats, of `exact` where there is one.
     void pairs(Floats x, Ids positions, Ids ids, OutVector out) const {
@@ -215,6 +265,8 @@ NB_MODULE(_kernels, m) {
     nb::class_<Matrix>(m, "Matrix")
         .def_static("float32", &Matrix::float32, "numbers"_a)
         .def_static("uint8", &Matrix::uint8, "codes"_a, "step"_a, "low"_a)
+        .def_static("slim", &Matrix::slim, "codes"_a, "vectors"_a)
+        .def_static("slim", &Matrix::slim_wide, "codes"_a, "vectors"_a)
         .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a);
     nb::class_<Output>(m, "Output")
         .def(nb::init<Matrix, std::optional<Vector>, const std::string&, std::optional<Matrix>, std::optional<Matrix>,
@@ -222,6 +274,7 @@ NB_MODULE(_kernels, m) {
              "matrix"_a, "bias"_a.none() = nb::none(), "products"_a = "float", "low"_a.none() = nb::none(),
              "exact"_a.none() = nb::none(), "isa"_a.none() = nb::none())
         .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1)
+        .def("logits", &Output::logits, "x"_a, "out"_a, "threads"_a = 1)
         .def("pairs", &Output::pairs, "x"_a, "positions"_a, "ids"_a, "out"_a);
     nb::class_<Cells>(m, "Cells")
         .def(nb::init<std::vector<Matrix>, std::optional<Vector>, bool, bool, std::optional<std::string>>(), "matrices"_a,

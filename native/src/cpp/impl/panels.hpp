@@ -1,5 +1,10 @@
 // Weights as panels: rows side by side, made from the stored rows when they are needed.
 
+inline int64_t code_of(const Rows& rows, int64_t r, int64_t part) {
+    const int64_t at = r * rows.parts + part;
+    return rows.code_bytes == 2 ? static_cast<const uint16_t*>(rows.data)[at] : static_cast<const int32_t*>(rows.data)[at];
+}
+
 // Row r as 32-bit words, one a column: floats; or, of an 8-bit panel, four bytes of consecutive k. Rows that lie
 // in memory that way already are not copied.
 inline const int32_t* words_of_row(const Rows& rows, int64_t r, bool int8, int32_t* room) {
@@ -22,6 +27,12 @@ inline const int32_t* words_of_row(const Rows& rows, int64_t r, bool int8, int32
     }
     if (rows.kind == Rows::FLOAT32) return reinterpret_cast<const int32_t*>(raw);
     float* numbers = reinterpret_cast<float*>(room);
+    if (rows.kind == Rows::SLIM) {
+        const int64_t width = rows.cols / rows.parts;
+        for (int64_t p = 0; p < rows.parts; ++p)
+            std::memcpy(numbers + p * width, rows.vectors + (p * rows.values + code_of(rows, r, p)) * width, width * 4);
+        return room;
+    }
     const float low = rows.low[r], step = rows.step[r];
     if (rows.kind == Rows::UINT8) {
         for (int64_t k = 0; k < rows.cols; ++k) numbers[k] = low + step * static_cast<float>(raw[k]);
