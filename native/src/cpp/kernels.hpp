@@ -56,7 +56,9 @@ struct CellsJob {
     int64_t count, cells;              // N, H
     bool int8;
     float* hidden;                     // (N, H)
-    float* cell;                       // (N, H)
+    const int64_t* kept;               // (N) row of kept_hidden and cell that is set too, or -1
+    float* kept_hidden;                // (any, H), or null
+    float* cell;                       // (any, H), not a row that this step reads
     const void* panels;                // what prepare_cells made, or null
 };
 

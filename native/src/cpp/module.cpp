@@ -219,8 +219,8 @@ class Cells {
             job_.panels = panels_.data();
         }
     }
-    void step(std::vector<Floats> inputs, std::vector<Ids> index, Floats table, Ids table_index, Floats cell_before,
-              Ids cell_index, OutFloats hidden, OutFloats cell, int threads) const {
+    void step(std::vector<Floats> inputs, std::vector<Ids> index, Floats table, Ids table_index, OutFloats cells,
+              Ids cell_index, OutFloats hidden, Ids kept, std::optional<OutFloats> kept_hidden, int threads) const {
         CellsJob job = job_;
         const size_t count = table_index.shape(0), h = job.cells;
         expect_size("inputs", inputs.size(), matrices_.size());
@@ -234,20 +234,28 @@ class Cells {
         }
         expect_size("columns of the table", table.shape(1), 4 * h);
         expect_below("index of the table", table_index, table.shape(0));
-        expect_size("columns of cell_before", cell_before.shape(1), h);
+        expect_size("columns of the cells", cells.shape(1), h);
         expect_size("cell indices", cell_index.shape(0), count);
-        expect_below("index of a cell", cell_index, cell_before.shape(0));
-        for (const OutFloats* out : {&hidden, &cell}) {
-            expect_size("rows of an output", out->shape(0), count);
-            expect_size("columns of an output", out->shape(1), h);
+        expect_below("index of a cell", cell_index, cells.shape(0));
+        expect_size("rows of the output", hidden.shape(0), count);
+        expect_size("columns of the output", hidden.shape(1), h);
+        size_t keepable = cells.shape(0);
+        if (kept_hidden) {
+            expect_size("columns of what is kept", kept_hidden->shape(1), h);
+            keepable = std::min(keepable, kept_hidden->shape(0));
         }
+        expect_size("rows to keep", kept.shape(0), count);
+        for (size_t n = 0; n < count; ++n)
+            expect(kept.data()[n] < static_cast<int64_t>(keepable), "a row to keep is beyond the states");
         job.table = table.data();
         job.table_index = table_index.data();
-        job.cell_before = cell_before.data();
+        job.cell_before = cells.data();
         job.cell_index = cell_index.data();
         job.count = static_cast<int64_t>(count);
         job.hidden = hidden.data();
-        job.cell = cell.data();
+        job.kept = kept.data();
+        job.kept_hidden = kept_hidden ? kept_hidden->data() : nullptr;
+        job.cell = cells.data();
         nb::gil_scoped_release release;
         set_.step(job, threads);
     }
@@ -279,8 +287,8 @@ NB_MODULE(_kernels, m) {
     nb::class_<Cells>(m, "Cells")
         .def(nb::init<std::vector<Matrix>, std::optional<Vector>, bool, bool, std::optional<std::string>>(), "matrices"_a,
              "scale"_a.none() = nb::none(), "int8"_a = false, "laid_out"_a = true, "isa"_a.none() = nb::none())
-        .def("step", &Cells::step, "inputs"_a, "index"_a, "table"_a, "table_index"_a, "cell_before"_a, "cell_index"_a,
-             "hidden"_a, "cell"_a, "threads"_a = 1)
+        .def("step", &Cells::step, "inputs"_a, "index"_a, "table"_a, "table_index"_a, "cells"_a, "cell_index"_a,
+             "hidden"_a, "kept"_a, "kept_hidden"_a.none(), "threads"_a = 1)
         .def_prop_ro("laid_out_bytes", &Cells::laid_out_bytes);
     m.def("isas", [] {
         std::vector<std::string> found;
