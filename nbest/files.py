@@ -174,8 +174,21 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
         yield from decode_lines(stream, "<stdin>" if name == STDIO else name)
 
 
-def decode_lines(stream: IO[bytes] | BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """As `read_lines`, from an open byte stream; `name` stands in error messages."""
+def is_text(line: str) -> bool:
+    """Whether a line was UTF-8, where `decode_lines` kept it `anyhow`."""
+    try:
+        return line.isascii() or bool(line.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def decode_lines(
+    stream: IO[bytes] | BinaryIO, name: str, *, anyhow: bool = False
+) -> Iterator[tuple[int, str]]:
+    """As `read_lines`, from an open byte stream; `name` stands in error messages.
+
+    With `anyhow` a line of invalid UTF-8 comes too, and is told by `is_text`.
+    """
     number = 0
     while True:
         number += 1
@@ -190,7 +203,7 @@ def decode_lines(stream: IO[bytes] | BinaryIO, name: str) -> Iterator[tuple[int,
                 "line too long", where=f"{name}:{number}", expected=f"at most {MAX_LINE_BYTES} bytes"
             )
         try:
-            line = raw.decode("utf-8")
+            line = raw.decode("utf-8", "surrogateescape" if anyhow else "strict")
         except UnicodeDecodeError as error:
             raise FormatError(
                 "invalid UTF-8",

@@ -10,7 +10,7 @@ from rescoring.batch.output import Output
 from rescoring.features import check_name
 from rescoring.formats import Blocks, one_best_blanks
 from rescoring.formats.aside import Failure
-from rescoring.formats.external_scores import open_scores
+from rescoring.formats.external_scores import is_by_line, open_scores
 from rescoring.formats.notes import Notes
 
 Engine = Callable[[Iterable[Block]], Iterator[Done]]  # what became of each block, in their order
@@ -83,6 +83,14 @@ def _blocks(
 ) -> Iterator[Block]:
     """What is left to do. Score files are taken along with the lists that are done, to stay in step."""
     scores = [(name, open_scores(name, path)) for name, path in external]
+    if lists.failures and (by_line := [path for _, path in external if is_by_line(path)]):
+        first_failure = lists.failures[0]
+        raise FormatError(
+            "scores by line are out of step where a list was set aside",
+            where=str(by_line[0]),
+            expected="scores by name (SRILM's directory, JSON), or lists that can all be read",
+            got=first_failure.error,
+        )
     blanks = one_best_blanks(settings.format, lists.ids, lists.source) if settings.one_best else []
     first = 0
     for number, block in enumerate(lists):

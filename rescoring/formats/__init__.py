@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nbest.errors import ConfigError, FeatureError, FormatError, NotFoundError, shorten
 from nbest.files import STDIO, check_output, check_output_directory, read_lines, write_whole
 from rescoring.formats.aside import Aside
-from rescoring.formats.base import AnyPath, Format, Options, Write
+from rescoring.formats.base import AnyPath, BeamSize, Format, Options, Write
 from rescoring.formats.blocks import BLOCK_HYPOTHESES, Blocks, in_blocks, rereadable
 from rescoring.formats.checks import warn_of_mistakes
 from rescoring.formats.moses_write import blank_lines
@@ -52,14 +52,15 @@ def read_nbest(
     keep_total: bool = False,
     columns: Sequence[str] | None = None,
     words_txt: AnyPath | None = None,
-    beam_size: int | None = None,
+    beam_size: BeamSize | None = None,
 ) -> NbestLists:
     """The lists at `path`: a file (compressed by name; ``-`` is standard input) or a directory.
 
     The format is told from the content unless given. `keep_total` (Moses) adds the decoder's total as the
     feature `decoder_total`; `columns` (Kaldi) chooses the features; `words_txt` (Kaldi) turns ids into words;
-    `beam_size` (NeMo) says how many hypotheses a list has. What looks like a wrong sign or base is logged.
-    Raises NotFoundError, FormatError, FeatureError, ConfigError or LimitError naming file and line.
+    `beam_size` (NeMo) says how many hypotheses a list, or each list, has. What looks like a wrong sign or
+    base is logged. Raises NotFoundError, FormatError, FeatureError, ConfigError or LimitError naming file and
+    line.
     """
     options = Options(keep_total, None if columns is None else tuple(columns), words_txt, beam_size)
     with _opened(path, format, options) as (one, place, known):
@@ -79,7 +80,7 @@ def open_blocks(
     keep_total: bool = False,
     columns: Sequence[str] | None = None,
     words_txt: AnyPath | None = None,
-    beam_size: int | None = None,
+    beam_size: BeamSize | None = None,
     set_aside: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Blocks]:
@@ -163,7 +164,7 @@ def parse_nbest(
     format: str | None = None,  # noqa: A002
     *,
     keep_total: bool = False,
-    beam_size: int | None = None,
+    beam_size: BeamSize | None = None,
 ) -> NbestLists:
     """As `read_nbest`, from pairs (line number, line); `source` names them in errors."""
     numbered = iter(lines)

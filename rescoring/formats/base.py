@@ -17,6 +17,7 @@ from rescoring.formats.notes import Notes
 from rescoring.nbest import NbestLists
 
 AnyPath = str | os.PathLike[str]
+BeamSize = int | tuple[int, ...]  # hypotheses a list: of all lists, or of each
 Lines = Iterable[tuple[int, str]]  # (line number from 1, line without its end)
 Rows = NDArray[np.int64]
 Totals = NDArray[np.float64]
@@ -38,7 +39,7 @@ class Options:
     keep_total  Moses: the decoder's total as a feature
     columns     Kaldi: the tables to read
     words_txt   Kaldi: words by their ids
-    beam_size   NeMo: hypotheses a list
+    beam_size   NeMo: hypotheses a list, one number for all or one for each
     called      what errors call the source, where that is not its path
     aside       takes lists that cannot be read; None: they are an error
     """
@@ -46,7 +47,7 @@ class Options:
     keep_total: bool = False
     columns: tuple[str, ...] | None = None
     words_txt: AnyPath | None = None
-    beam_size: int | None = None
+    beam_size: BeamSize | None = None
     called: str | None = None
     aside: Aside | None = None
 
@@ -134,13 +135,12 @@ def named_lines(path: AnyPath, options: Options) -> tuple[Lines, str]:
     """The lines of a file or of standard input, and what to call it in errors."""
     name = os.fspath(path)
     called = options.called or ("<stdin>" if name == STDIO else name)
-    return decode_named(path, called), called
+    return _decoded(path, called, anyhow=options.aside is not None), called
 
 
-def decode_named(path: AnyPath, called: str) -> Lines:
-    """As `read_lines`, with another name in errors."""
+def _decoded(path: AnyPath, called: str, *, anyhow: bool) -> Lines:
     with open_bytes(path) as stream:
-        yield from decode_lines(stream, called)
+        yield from decode_lines(stream, called, anyhow=anyhow)
 
 
 def of_lines(lines_of: LineWriter) -> Piece:

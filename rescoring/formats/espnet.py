@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbest.errors import FormatError, NotFoundError, shorten
+from nbest.errors import FormatError, InputError, NotFoundError, shorten
 from nbest.files import read_lines, write_whole_directory
+from rescoring.formats.aside import Aside
 from rescoring.formats.base import AnyPath, Rows, Totals, Write, offsets_of
 from rescoring.formats.notes import Notes
 from rescoring.formats.numbers import decimal, finite
@@ -65,8 +66,11 @@ def _ranks(path: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), one) for one in path.iterdir() if (match := _RANK.fullmatch(one.name)))
 
 
-def espnet_blocks(path: AnyPath, size: int, notes: Notes) -> Iterator[NbestLists]:
-    """The utterances job by job, in the order of their best hypotheses; blocks of whole jobs."""
+def espnet_blocks(path: AnyPath, size: int, notes: Notes, aside: Aside | None = None) -> Iterator[NbestLists]:
+    """The utterances job by job, in the order of their best hypotheses; blocks of whole jobs.
+
+    An utterance whose scores are no numbers is an error, or goes to `aside`.
+    """
     root = Path(path)
     jobs = _jobs(root)
     if not jobs:
@@ -77,7 +81,7 @@ def espnet_blocks(path: AnyPath, size: int, notes: Notes) -> Iterator[NbestLists
     lists: list[_Utterance] = []
     schema: tuple[Feature, ...] | None = None
     for job, folder in jobs:
-        for one in _read_job(job, folder):
+        for one in _read_job(job, folder, aside):
             if job_of.setdefault(one.name, job) != job:
                 raise FormatError(
                     f"utterance {one.name} stands in two jobs",
@@ -107,8 +111,9 @@ class _Utterance(NamedTuple):
     records: list[EspnetRecord]
 
 
-def _read_job(job: int, folder: Path) -> list[_Utterance]:
+def _read_job(job: int, folder: Path, aside: Aside | None) -> list[_Utterance]:
     found: dict[str, _Utterance] = {}
+    faults: dict[str, InputError] = {}
     for rank, place in _ranks(folder):
         tables = {one.name: _table(one) for one in sorted(place.iterdir()) if one.is_file()}
         texts = tables.pop("text", None)
@@ -140,8 +145,14 @@ def _read_job(job: int, folder: Path) -> list[_Utterance]:
                     expected=expected,
                     got=f"{rank}best",
                 )
-            row = [] if scores is None else [_score(scores[name], place / SCORE, name)]
-            row += [_extra(tables[table], name, place / table) for table in more]
+            row: list[float] = []
+            try:
+                row += [] if scores is None else [_score(scores[name], place / SCORE, name)]
+                row += [_extra(tables[table], name, place / table) for table in more]
+            except InputError as error:
+                if aside is None:
+                    raise
+                faults.setdefault(name, error)
             others = [
                 (table, values[name])
                 for table, values in tables.items()
@@ -149,6 +160,10 @@ def _read_job(job: int, folder: Path) -> list[_Utterance]:
             ]
             one.rows.append(row)
             one.records.append(EspnetRecord(job, "" if scores is None else scores[name], text, tuple(others)))
+    for name, fault in faults.items():
+        if aside is not None:
+            aside.add(name, str(folder), fault)
+        del found[name]
     return list(found.values())
 
 

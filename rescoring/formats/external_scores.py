@@ -69,6 +69,11 @@ def open_scores(name: str, path: str | os.PathLike[str]) -> ExternalScores:
     return _Numbers(name, place, scale, first, lines)
 
 
+def is_by_line(path: str | os.PathLike[str]) -> bool:
+    """Whether scores at `path` belong to hypotheses by their place, not by a name."""
+    return isinstance(open_scores("", path), _Numbers)
+
+
 class _Numbers:
     def __init__(
         self,

@@ -18,7 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbest.errors import FormatError, shorten
+from nbest.errors import FormatError, InputError, shorten
+from nbest.files import is_text
+from rescoring.formats.aside import Aside
 from rescoring.formats.base import Lines, Rows, Totals, offsets_of
 from rescoring.formats.blocks import OutOfOrderError
 from rescoring.formats.notes import Notes
@@ -46,6 +48,7 @@ class _List(NamedTuple):
     before: list[str]
     references: list[str]
     hypotheses: list[tuple[int, str, str, list[str]]]  # (line, score, text, lines behind)
+    faults: list[FormatError]
 
 
 def begins_fairseq(line: str) -> bool:
@@ -55,9 +58,18 @@ def begins_fairseq(line: str) -> bool:
 
 
 def fairseq_blocks(
-    lines: Lines, source: str, size: int, notes: Notes, *, anyhow: bool = False
+    lines: Lines,
+    source: str,
+    size: int,
+    notes: Notes,
+    *,
+    anyhow: bool = False,
+    aside: Aside | None = None,
 ) -> Iterator[NbestLists]:
-    """Blocks of whole lists; raises OutOfOrderError where the numbers do not rise, unless `anyhow`."""
+    """Blocks of whole lists; raises OutOfOrderError where the numbers do not rise, unless `anyhow`.
+
+    Lists that cannot be read are an error, or go to `aside`.
+    """
     block: list[_List] = []
     seen: set[int] = set()
     current: _List | None = None
@@ -74,26 +86,46 @@ def fairseq_blocks(
             if which < last and not anyhow:
                 raise OutOfOrderError(f"list {which} stands after list {last}", where=f"{source}:{number}")
             if sum(len(one.hypotheses) for one in block) >= size:
-                yield from _columns(block, source, notes)
+                yield from _readable(block, source, notes, aside)
                 block = []
             seen.add(which)
             last = which
-            current = _List(which, [], [], [])
+            current = _List(which, [], [], [], [])
             block.append(current)
         _take(current, found[1], value, line, f"{source}:{number}", number)
     if anyhow:
         block.sort(key=lambda one: one.number)
     if block:
-        yield from _columns(block, source, notes)
+        yield from _readable(block, source, notes, aside)
+
+
+def _readable(block: list[_List], source: str, notes: Notes, aside: Aside | None) -> Iterator[NbestLists]:
+    try:
+        tried = Notes(source)
+        yield from list(_columns(block, source, tried))
+        notes.take(tried)
+    except InputError:
+        if aside is None:
+            raise
+        good = aside.readable(
+            block,
+            lambda some: list(_columns(some, source, Notes(source))),
+            lambda one: str(one.number),
+            source,
+        )
+        yield from _columns(good, source, notes)
 
 
 def _take(one: _List, letter: str, value: str, line: str, where: str, number: int) -> None:
+    if not is_text(line):
+        one.faults.append(FormatError("invalid UTF-8", where=where, expected="UTF-8 text"))
+        return
     if letter == "H":
         score, tab, text = value.partition("\t")
         if not tab:
-            raise FormatError(
-                "not a hypothesis", where=where, expected="'H-number TAB score TAB text'", got=shorten(line)
-            )
+            shape = "'H-number TAB score TAB text'"
+            one.faults.append(FormatError("not a hypothesis", where=where, expected=shape, got=shorten(line)))
+            return
         one.hypotheses.append((number, score, text, []))
     elif one.hypotheses and letter in "DPAIE":
         one.hypotheses[-1][3].append(line)
@@ -104,6 +136,8 @@ def _take(one: _List, letter: str, value: str, line: str, where: str, number: in
 
 
 def _columns(block: list[_List], source: str, notes: Notes) -> Iterator[NbestLists]:
+    for fault in (fault for one in block for fault in one.faults):
+        raise fault
     notes.add("{n} lists without a hypothesis are left out", sum(not one.hypotheses for one in block))
     lists = [one for one in block if one.hypotheses]
     if not lists:

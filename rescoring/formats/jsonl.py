@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import FeatureError, FormatError, NonFiniteFeatureError, shorten
+from nbest.errors import FeatureError, FormatError, InputError, NonFiniteFeatureError, shorten
+from nbest.files import is_text
+from rescoring.formats.aside import Aside
 from rescoring.formats.base import WHOLE, Lines, offsets_of
 from rescoring.formats.json_members import unique_keys
 from rescoring.formats.notes import Notes
@@ -48,17 +50,22 @@ class ParsedList:
     records: tuple[JsonRecord, ...]
 
 
-def read_jsonl(lines: Lines, source: str) -> NbestLists:
+def read_jsonl(lines: Lines, source: str, aside: Aside | None = None) -> NbestLists:
     """The lists of numbered `lines`; `source` names them in errors, which carry a JSON pointer too."""
     notes = Notes(source)
-    for lists in jsonl_blocks(lines, source, WHOLE, notes):
+    for lists in jsonl_blocks(lines, source, WHOLE, notes, aside):
         notes.log()
         return lists
     raise FormatError("no n-best list in it", where=source, expected="a JSON object a line", got="no lines")
 
 
-def jsonl_blocks(lines: Lines, source: str, size: int, notes: Notes) -> Iterator[NbestLists]:
-    """As `read_jsonl`, in blocks of whole lists, `size` hypotheses or a few more each."""
+def jsonl_blocks(
+    lines: Lines, source: str, size: int, notes: Notes, aside: Aside | None = None
+) -> Iterator[NbestLists]:
+    """As `read_jsonl`, in blocks of whole lists, `size` hypotheses or a few more each.
+
+    Lines that cannot be read are an error, or go to `aside`.
+    """
     parsed: list[ParsedList] = []
     numbers: list[int] = []
     line_of: dict[str, int] = {}
@@ -69,23 +76,33 @@ def jsonl_blocks(lines: Lines, source: str, size: int, notes: Notes) -> Iterator
         if not line.strip(" \t"):
             continue
         where = f"{source}:{number}"
-        one = parse_list(parse_json(line, where), f"{where} ", schema)
-        if schema is None:
-            has_references = bool(one.references)
+        content: object = None
+        try:
+            content = parse_json(line, where)
+            one = parse_list(content, f"{where} ", schema)
+            if schema is None:
+                has_references = bool(one.references)
+            if one.id in line_of:
+                raise FormatError(
+                    f"list id {shorten(one.id)} stands there twice",
+                    where=f"{where} /id",
+                    got=f"before on line {line_of[one.id]}",
+                )
+            if bool(one.references) != has_references:
+                raise FormatError(
+                    "some lists have references and others none",
+                    where=f"{where} /references",
+                    expected="references" if has_references else "none, as on the lines before",
+                    got="references" if one.references else "none",
+                )
+        except InputError as error:
+            if aside is None:
+                raise
+            name = content.get("id") if isinstance(content, dict) else None
+            aside.add(name if isinstance(name, str) else None, source, error)
+            continue
         schema = one.schema
-        if line_of.setdefault(one.id, number) != number:
-            raise FormatError(
-                f"list id {shorten(one.id)} stands there twice",
-                where=f"{where} /id",
-                got=f"before on line {line_of[one.id]}",
-            )
-        if bool(one.references) != has_references:
-            raise FormatError(
-                "some lists have references and others none",
-                where=f"{where} /references",
-                expected="references" if has_references else "none, as on the lines before",
-                got="references" if one.references else "none",
-            )
+        line_of[one.id] = number
         parsed.append(one)
         numbers.append(number)
         hypotheses += len(one.texts)
@@ -115,6 +132,8 @@ def _lists(parsed: Sequence[ParsedList], numbers: Sequence[int], source: str, no
 
 def parse_json(line: str, where: str) -> object:
     """The JSON value of a line; repeated keys and lone surrogates are errors, as broken JSON is."""
+    if not is_text(line):
+        raise FormatError("invalid UTF-8", where=where, expected="UTF-8 text")
     try:
         value = json.loads(line, object_pairs_hook=unique_keys)
         if "\\u" in line:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import ConfigError, FeatureError, FormatError, NotFoundError, shorten
+from nbest.errors import ConfigError, FeatureError, FormatError, InputError, NotFoundError, shorten
+from rescoring.formats.aside import Aside
 from rescoring.formats.base import WHOLE, offsets_of
 from rescoring.formats.kaldi_tables import read_costs, read_int_vectors, read_symbols, read_texts
 from rescoring.nbest import Feature, NbestLists
@@ -63,8 +64,12 @@ def kaldi_blocks(
     *,
     columns: Sequence[str] | None = None,
     words_txt: str | os.PathLike[str] | None = None,
+    aside: Aside | None = None,
 ) -> Iterator[NbestLists]:
-    """As `read_kaldi`, in blocks of whole archives, `size` hypotheses or more each."""
+    """As `read_kaldi`, in blocks of whole archives, `size` hypotheses or more each.
+
+    An utterance without a value, or with one that is no number, is an error, or goes to `aside`.
+    """
     root = Path(directory)
     archives = archive_numbers(root)
     names = _available(root, archives)
@@ -81,23 +86,38 @@ def kaldi_blocks(
         folder = root / f"archives.{archive}"
         texts = _texts(folder, symbols)
         keys = [key for key, _ in texts]
-        hypotheses += texts
-        places += [(archive, position) for position in range(len(texts))]
-        table = np.array([_column(folder, name, keys) for name in chosen])  # (F, n)
-        tables.append(table.reshape(len(chosen), len(keys)).T)  # (n, F)
-        found += len(texts)
+        faults: dict[str, InputError] | None = None if aside is None else {}
+        columns_read = np.array([_column(folder, name, keys, faults) for name in chosen])  # (F, n)
+        table = columns_read.reshape(len(chosen), len(keys)).T  # (n, F)
+        kept = list(range(len(texts)))
+        if aside is not None and faults:
+            kept = _without(keys, faults, folder, aside)
+        hypotheses += [texts[row] for row in kept]
+        places += [(archive, row) for row in kept]
+        tables.append(table[kept])
+        found += len(kept)
         if len(hypotheses) >= size:
             yield _lists(root, hypotheses, places, chosen, np.concatenate(tables), archive_of)
             hypotheses, places, tables = [], [], []
     if hypotheses:
         yield _lists(root, hypotheses, places, chosen, np.concatenate(tables), archive_of)
-    if not found:
+    if not found and not (aside and aside.failures):
         raise FormatError("no n-best list in it", where=str(root), expected="utterance-rank keys", got="none")
 
 
+def _without(keys: Sequence[str], faults: dict[str, InputError], folder: Path, aside: Aside) -> list[int]:
+    """The rows of utterances that have no fault; the others are set aside."""
+    of_utterance: dict[str, InputError] = {}
+    for key in (key for key in keys if key in faults):
+        of_utterance.setdefault(key.rpartition("-")[0], faults[key])
+    for utterance, error in of_utterance.items():
+        aside.add(utterance, str(folder), error)
+    return [row for row, key in enumerate(keys) if key.rpartition("-")[0] not in of_utterance]
+
+
 def _is_zero(root: Path, archives: Sequence[int], name: str) -> bool:
-    """Whether a table is 0 on every line of every archive."""
-    tables = (read_costs(root / f"archives.{archive}" / table_name(name))[1] for archive in archives)
+    """Whether a table is 0 on every line of every archive; what is no number is not 0."""
+    tables = (read_costs(root / f"archives.{archive}" / table_name(name), {})[1] for archive in archives)
     return not any(table.any() for table in tables)
 
 
@@ -268,11 +288,18 @@ def _texts(folder: Path, symbols: dict[int, str] | None) -> list[tuple[str, str]
     return texts
 
 
-def _column(folder: Path, name: str, keys: Sequence[str]) -> NDArray[np.float64]:
-    """(n,) log-probabilities of one table, in the order of `keys`."""
+def _column(
+    folder: Path, name: str, keys: Sequence[str], faults: dict[str, InputError] | None
+) -> NDArray[np.float64]:
+    """(n,) log-probabilities of one table, in the order of `keys`; NaN where the key has a fault."""
     path = folder / table_name(name)
-    found, costs = read_costs(path)
-    if found != list(keys):
+    found, costs = read_costs(path, faults)
+    if found != list(keys) and faults is not None and set(found) < set(keys):
+        for key in set(keys) - set(found):
+            faults.setdefault(key, FormatError(f"no value of {key}", where=str(path), expected="one number"))
+        at = {key: row for row, key in enumerate(found)}
+        costs = np.array([costs[at[key]] if key in at else np.nan for key in keys])
+    elif found != list(keys):
         at = {key: row for row, key in enumerate(found)}
         missing = [key for key in keys if key not in at]
         extra = sorted(set(found) - set(keys))

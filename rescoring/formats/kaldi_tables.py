@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import FormatError, shorten
+from nbest.errors import FormatError, InputError, shorten
 from nbest.files import read_lines
 from rescoring.formats.numbers import finite, finite_array
 from rescoring.text import squeeze, words
@@ -34,10 +34,13 @@ def read_texts(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def read_costs(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.float64]]:
+def read_costs(
+    path: str | os.PathLike[str], faults: dict[str, InputError] | None = None
+) -> tuple[list[str], NDArray[np.float64]]:
     """The keys, and (n,) values as they stand; one number a line.
 
-    Raises FormatError or NonFiniteFeatureError with ``file:line``.
+    Raises FormatError or NonFiniteFeatureError with ``file:line``; or adds it to `faults`, by key, and the
+    value is NaN.
     """
     name = os.fspath(path)
     with open(path, "rb") as stream:
@@ -47,7 +50,7 @@ def read_costs(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.floa
     tokens: list[str] = []
     for number, line in read_lines(path):
         parts = words(line.replace("\t", " "))
-        if len(parts) != 2:
+        if len(parts) != 2 and (faults is None or not parts):
             raise FormatError(
                 "not a key and a number",
                 where=f"{name}:{number}",
@@ -55,11 +58,18 @@ def read_costs(path: str | os.PathLike[str]) -> tuple[list[str], NDArray[np.floa
                 got=shorten(line),
             )
         keys.append(parts[0])
-        tokens.append(parts[1])
+        tokens.append(" ".join(parts[1:]))
     values = finite_array(tokens)
     if values is None:
         what = f"the value in {Path(path).name}"
-        values = np.array([finite(token, what, f"{name}:{row + 1}") for row, token in enumerate(tokens)])
+        values = np.full(len(tokens), np.nan)
+        for row, token in enumerate(tokens):
+            try:
+                values[row] = finite(token, what, f"{name}:{row + 1}")
+            except InputError as error:
+                if faults is None:
+                    raise
+                faults.setdefault(keys[row], error)
     return keys, values
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import FormatError, shorten
+from nbest.errors import FormatError, InputError, shorten
 from nbest.files import STDIO, open_bytes
 from rescoring.formats.base import AnyPath, Frame, Options, Rows, Totals, offsets_of
 from rescoring.formats.json_members import members
@@ -65,20 +65,26 @@ def mlm_blocks(path: AnyPath, options: Options, size: int, notes: Notes) -> Iter
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
         try:
             for utterance, value in members(text, source):
-                if utterance in seen:
-                    raise FormatError(f"utterance {shorten(utterance)} stands there twice", where=source)
+                try:
+                    if utterance in seen:
+                        raise FormatError(f"utterance {shorten(utterance)} stands there twice", where=source)
+                    one = _parse(utterance, value, f"{source} /{utterance}", schema)
+                    if one is not None and has_references not in (None, bool(one.references)):
+                        raise FormatError(
+                            "some utterances have a ref and others none",
+                            where=f"{source} /{utterance}",
+                            expected="a ref" if has_references else "none, as before",
+                            got="a ref" if one.references else "none",
+                        )
+                except InputError as error:
+                    if options.aside is None:
+                        raise
+                    options.aside.add(utterance, source, error)
+                    continue
                 seen.add(utterance)
-                one = _parse(utterance, value, f"{source} /{utterance}", schema)
                 if one is None:
                     notes.add("{n} lists without a hypothesis are left out")
                     continue
-                if has_references not in (None, bool(one.references)):
-                    raise FormatError(
-                        "some utterances have a ref and others none",
-                        where=f"{source} /{utterance}",
-                        expected="a ref" if has_references else "none, as before",
-                        got="a ref" if one.references else "none",
-                    )
                 has_references, schema = bool(one.references), one.schema
                 block.append(one)
                 if sum(len(other.texts) for other in block) >= size:

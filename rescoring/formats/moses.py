@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import FormatError, shorten
+from rescoring.formats.aside import Aside
 from rescoring.formats.base import Lines
 from rescoring.formats.blocks import grouped
 from rescoring.formats.columns import Piece, assemble
 from rescoring.formats.moses_features import Layout, parse_field, schema_of
+from rescoring.formats.moses_sieve import Sieve
 from rescoring.formats.notes import Notes
 from rescoring.formats.numbers import finite, finite_array
 from rescoring.nbest import NbestLists
@@ -54,28 +56,46 @@ def scoring_text(field: str) -> str:
     return squeeze(field)
 
 
-def read_moses(lines: Lines, source: str, *, keep_total: bool = False) -> NbestLists:
+def read_moses(
+    lines: Lines, source: str, *, keep_total: bool = False, aside: Aside | None = None
+) -> NbestLists:
     """The lists of numbered `lines`; `source` names them in errors.
 
     With `keep_total` the decoder's total is one more feature, `decoder_total`. Raises FormatError,
-    FeatureError or LimitError with ``source:line``.
+    FeatureError or LimitError with ``source:line``; lists that cannot be read go to `aside`, if it is there.
     """
     notes = Notes(source)
-    lists = _read(lines, source, keep_total, notes)
+    if aside is None:
+        lists = _read(lines, source, keep_total, notes)
+    else:
+        sieve = Sieve(lambda some, notes: _read(some, source, keep_total, notes), _id_of, source, aside)
+        lists = sieve.read(list(lines), notes) or _read((), source, keep_total, notes)
     notes.log()
     return lists
 
 
 def moses_blocks(
-    lines: Lines, source: str, size: int, notes: Notes, *, keep_total: bool = False
+    lines: Lines,
+    source: str,
+    size: int,
+    notes: Notes,
+    *,
+    keep_total: bool = False,
+    aside: Aside | None = None,
 ) -> Iterator[NbestLists]:
     """As `read_moses`, in blocks of whole lists, `size` hypotheses or a few more each.
 
-    Each block has the features of its own lines. Raises OutOfOrderError for an id whose list was over
-    before: such a file has to be read whole.
+    Each block has the features of its own lines. Lists that cannot be read are an error, or go to `aside`.
+    Raises OutOfOrderError for an id whose list was over before: such a file has to be read whole.
     """
-    for block in grouped(lines, source, size, _id_of):
-        yield _read(block, source, keep_total, notes)
+    if aside is None:
+        for block in grouped(lines, source, size, _id_of):
+            yield _read(block, source, keep_total, notes)
+        return
+    sieve = Sieve(lambda some, notes: _read(some, source, keep_total, notes), _id_of, source, aside)
+    for block in grouped(lines, source, size, sieve.id_of):
+        if lists := sieve.read(block, notes):
+            yield lists
 
 
 def _id_of(line: str) -> str:

@@ -6,14 +6,16 @@ words); `ac`, `lm`, `word_count` (no header); and one for each score directory, 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import FormatError, NotFoundError
+from nbest.errors import FormatError, InputError, NotFoundError
 from nbest.files import read_lines
+from rescoring.formats.aside import Aside
 from rescoring.formats.base import AnyPath, offsets_of
 from rescoring.formats.notes import Notes
 from rescoring.formats.numbers import is_number
@@ -40,10 +42,11 @@ class _List(NamedTuple):
     values: NDArray[np.float64]  # (n, F)
 
 
-def srilm_blocks(path: AnyPath, size: int, notes: Notes) -> Iterator[NbestLists]:
+def srilm_blocks(path: AnyPath, size: int, notes: Notes, aside: Aside | None = None) -> Iterator[NbestLists]:
     """The lists in the order of their files, `size` hypotheses or a few more a block.
 
-    Raises NotFoundError, FormatError or FeatureError naming file and line.
+    Files that cannot be read are an error, or go to `aside`. Raises NotFoundError, FormatError or
+    FeatureError naming file and line.
     """
     place = Path(path)
     if not place.exists():
@@ -56,6 +59,7 @@ def srilm_blocks(path: AnyPath, size: int, notes: Notes) -> Iterator[NbestLists]
     for name in empty:
         notes.say(f"{name} is 0 everywhere and left out")
     block: list[_List] = []
+    first: _List | None = None
     seen: dict[str, Path] = {}
     for file in layout.files:
         utterance = utterance_of(file)
@@ -63,17 +67,24 @@ def srilm_blocks(path: AnyPath, size: int, notes: Notes) -> Iterator[NbestLists]
             raise FormatError(
                 f"utterance {utterance} has two lists", where=str(file), got=f"before in {seen[utterance]}"
             )
-        one = _read_list(file, utterance, directories)
+        try:
+            one = _read_list(file, utterance, directories)
+            if one is not None and first is not None and one.kind != first.kind:
+                raise FormatError(
+                    "lists of different kinds",
+                    where=str(file),
+                    expected=f"the kind of {first.file}",
+                    got=f"kind {one.kind}",
+                )
+        except InputError as error:
+            if aside is None:
+                raise
+            aside.add(utterance, str(file), error)
+            continue
         if one is None:
             notes.add("{n} lists without a hypothesis are left out")
             continue
-        if block and one.kind != block[0].kind:
-            raise FormatError(
-                "lists of different kinds",
-                where=str(file),
-                expected=f"the kind of {block[0].file}",
-                got=f"kind {one.kind}",
-            )
+        first = first or one
         block.append(one)
         if sum(len(other.texts) for other in block) >= size:
             yield _columns(block, directories, empty, str(path))
@@ -91,10 +102,11 @@ def _empty_columns(files: Sequence[Path]) -> tuple[str, ...]:
     """`ac` and `lm`, where no line of any file has another number than 0."""
     zero = {"ac", "lm"}
     for file in files:
-        for _, line in read_lines(file):
-            parts = line.replace("\t", " ").split(" ", 2)
-            found = zip(("ac", "lm"), parts, strict=False)
-            zero -= {name for name, part in found if not (is_number(part) and float(part) == 0)}
+        with suppress(FormatError):  # a broken file: whoever reads its list says so
+            for _, line in read_lines(file):
+                parts = line.replace("\t", " ").split(" ", 2)
+                found = zip(("ac", "lm"), parts, strict=False)
+                zero -= {name for name, part in found if not (is_number(part) and float(part) == 0)}
         if not zero:
             return ()
     return tuple(sorted(zero))

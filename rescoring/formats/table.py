@@ -49,23 +49,24 @@ def _whole(blocks: Callable[[Notes], Iterator[NbestLists]], source: str, what: s
 
 
 def _moses(path: AnyPath, options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
-    return moses_blocks(*named_lines(path, options), size, notes, keep_total=options.keep_total)
+    lines, source = named_lines(path, options)
+    return moses_blocks(lines, source, size, notes, keep_total=options.keep_total, aside=options.aside)
 
 
 def _parse_moses(lines: Lines, source: str, options: Options) -> NbestLists:
-    return read_moses(lines, source, keep_total=options.keep_total)
+    return read_moses(lines, source, keep_total=options.keep_total, aside=options.aside)
 
 
 def _kaldi(path: AnyPath, options: Options, size: int, _notes: Notes) -> Iterator[NbestLists]:
-    return kaldi_blocks(path, size, columns=options.columns, words_txt=options.words_txt)
+    return kaldi_blocks(path, size, columns=options.columns, words_txt=options.words_txt, aside=options.aside)
 
 
 def _jsonl(path: AnyPath, options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
-    return jsonl_blocks(*named_lines(path, options), size, notes)
+    return jsonl_blocks(*named_lines(path, options), size, notes, options.aside)
 
 
-def _parse_jsonl(lines: Lines, source: str, _options: Options) -> NbestLists:
-    return read_jsonl(lines, source)
+def _parse_jsonl(lines: Lines, source: str, options: Options) -> NbestLists:
+    return read_jsonl(lines, source, options.aside)
 
 
 def _begins_jsonl(line: str) -> bool:
@@ -77,8 +78,8 @@ def _begins_mlm(line: str) -> bool:
     return text == "{" or (text.startswith("{") and '"hyp_' in text and '"hypotheses"' not in text)
 
 
-def _srilm(path: AnyPath, _options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
-    return srilm_blocks(path, size, notes)
+def _srilm(path: AnyPath, options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
+    return srilm_blocks(path, size, notes, options.aside)
 
 
 def _begins_srilm(line: str) -> bool:
@@ -92,12 +93,12 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _espnet(path: AnyPath, _options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
-    return espnet_blocks(path, size, notes)
+def _espnet(path: AnyPath, options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
+    return espnet_blocks(path, size, notes, options.aside)
 
 
 def _nemo(path: AnyPath, options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
-    return nemo_blocks(*named_lines(path, options), options.beam_size, size, notes)
+    return nemo_blocks(*named_lines(path, options), options.beam_size, size, notes, options.aside)
 
 
 def _parse_nemo(lines: Lines, source: str, options: Options) -> NbestLists:
@@ -105,11 +106,14 @@ def _parse_nemo(lines: Lines, source: str, options: Options) -> NbestLists:
 
 
 def _fairseq(path: AnyPath, options: Options, size: int, notes: Notes) -> Iterator[NbestLists]:
-    return fairseq_blocks(*named_lines(path, options), size, notes)
+    return fairseq_blocks(*named_lines(path, options), size, notes, aside=options.aside)
 
 
-def _parse_fairseq(lines: Lines, source: str, _options: Options) -> NbestLists:
-    return _whole(lambda notes: fairseq_blocks(lines, source, WHOLE, notes, anyhow=True), source, FAIRSEQ)
+def _parse_fairseq(lines: Lines, source: str, options: Options) -> NbestLists:
+    def blocks(notes: Notes) -> Iterator[NbestLists]:
+        return fairseq_blocks(lines, source, WHOLE, notes, anyhow=True, aside=options.aside)
+
+    return _whole(blocks, source, FAIRSEQ)
 
 
 def _nemo_piece(first: int) -> Piece:

@@ -12,6 +12,7 @@ from nbest.errors import ConfigError, FeatureError
 if TYPE_CHECKING:
     from models.scoring.engine import Precision
     from rescoring.formats import Blocks
+    from rescoring.formats.base import BeamSize
     from rescoring.nbest import Feature, NbestLists
     from rescoring.scorer import Named, Scores
     from rescoring.weights import WeightSet
@@ -108,7 +109,7 @@ def read_lists(
     list_format: str | None,
     features: Sequence[str] | None = None,
     words_txt: str | None = None,
-    beam_size: int | None = None,
+    beam_size: "BeamSize | None" = None,
 ) -> "NbestLists":
     """Lists of any format; `features` chooses among theirs.
 
@@ -130,7 +131,7 @@ def open_lists(
     list_format: str | None,
     features: Sequence[str] | None = None,
     words_txt: str | None = None,
-    beam_size: int | None = None,
+    beam_size: "BeamSize | None" = None,
     **how: Any,
 ) -> "Iterator[Blocks]":
     """As `read_lists`, block by block: for lists that need not fit into memory; `how` as of `open_blocks`."""

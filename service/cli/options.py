@@ -79,8 +79,8 @@ beam_size = click.option(
     "--beam-size",
     callback=_parse_beam_size,
     metavar="N",
-    help="Hypotheses a list, for NeMo's files, which do not say it; or a file with the size of each list, one "
-    "a line.",
+    help="Hypotheses a list, for NeMo's files, which do not say it; or a file with the size of each list, "
+    "one a line.",
 )
 add_feature = click.option(
     "--add-feature",

@@ -105,8 +105,8 @@ def _parse_jobs(_context: click.Context, _option: click.Parameter, value: str | 
     "--failed",
     metavar="FILE",
     callback=options.checked(check_output),
-    help="Leave out lists that fail, and write their ids and the reasons here, a JSON object a line; then the "
-    "exit code is 3. By default the first failure ends the run.",
+    help="Leave out lists that fail, and write their ids and the reasons here, a JSON object a line; then "
+    "the exit code is 3. By default the first failure ends the run.",
 )
 @click.option(
     "--max-failed",
@@ -189,6 +189,10 @@ def rescore(
         progress=said.reading,
     ) as blocks:
         said.clear()
+        no_names = blocks.format.name == "nemo" and not one_best
+        _check(
+            bool(failed) and no_names, "its lists have no names", "--failed with NeMo's format", "--one-best"
+        )
         check_target(out, blocks.format.name, one_best=one_best)
         chosen = read_weights_for(weights, blocks) if weights is not None else None
         models = Models(lms, self_normalized, precision, threads)
