@@ -14,7 +14,7 @@ from rescoring.segment_changes import Extremes, extremes, segment_gains
 from rescoring.significance import SAMPLES, SEED, TRIALS
 from rescoring.weight_curves import WeightCurve, columns_of, weight_curves
 
-BEFORE, AFTER = "decoder's order", "these weights"
+BEFORE, AFTER = "lists' order", "these weights"
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def report_page(
             *(tag("p", warning, class_="warning", role="note") for warning in warnings),
             tiles(
                 ("These weights", f"{comparison.second.mean:.2f}", ends(comparison.second.interval)),
-                ("The decoder's order", f"{comparison.first.mean:.2f}", ends(comparison.first.interval)),
+                ("The lists' own order", f"{comparison.first.mean:.2f}", ends(comparison.first.interval)),
                 difference_tile(comparison, units),
                 ("Oracle", f"{whole.oracle:.2f}", said(exact=whole.exact)),
             ),
@@ -153,7 +153,7 @@ def _depths(found: Study, metric: Metric) -> Markup:
             table(("hypotheses", AFTER, "oracle"), rows),
             class_="beside",
         ),
-        note="Lists cut to their first hypotheses, in the decoder's order. "
+        note="Lists cut to their first hypotheses, in the lists' own order. "
         f"Oracle: {said(exact=depths[-1].exact)}.",
     )
 

@@ -66,8 +66,9 @@ def report(
     """Show on one HTML page what weights make of LISTS, and what the lists would allow.
 
     The score against each weight around where it stands; the 1-best against the oracle by list depth; the
-    decoder's own order beside the weights', with intervals and tests; breakdowns; the most improved and the
-    most harmed segments word by word. Lists that `nbest rescore` wrote have the models' scores already.
+    lists' own order, that is the decoder's, beside the weights', with intervals and tests; breakdowns; the
+    most improved and the most harmed segments word by word. The same is printed, without the segments, as
+    tables or JSON.
     """
     from nbest.files import write_whole
     from rescoring import pipeline
@@ -155,7 +156,7 @@ def _lines(found: "Study", metric: "Metric", signature: str) -> list[str]:
         for curve in found.curves
     ]
     return [
-        f"{metric.name} {versus.second.mean:.2f}  decoder's order {versus.first.mean:.2f}  difference "
+        f"{metric.name} {versus.second.mean:.2f}  {BEFORE} {versus.first.mean:.2f}  difference "
         f"{versus.difference:+.2f}  {near.confidence:.0%} [{near.low:+.2f}, {near.high:+.2f}]  "
         f"p {p_said(versus.verdict('randomization').p_value)}",
         f"oracle {whole.oracle:.2f} ({said(exact=whole.exact)})",
