@@ -157,7 +157,8 @@ def compare(
         tests.append(_matched_pairs(first, second))
     if len(first) > 1 and len(second) > 1:
         ways = comb(len(first) + len(second), len(second))
-        said = f"{ways} ways to divide the runs"
+        least = (2 if len(first) == len(second) else 1) / ways
+        said = f"{ways} ways to divide the runs: p is {least:.2g} or more"
         tests.append(Verdict("runs", runs_test(one.scores, other.scores, trials, seed), note=said))
     return Comparison(
         first=one,

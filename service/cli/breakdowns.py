@@ -8,7 +8,7 @@ from rescoring.alignment import Confusions
 from rescoring.breakdown import Breakdown
 from rescoring.groups import Groups, by_label, by_length, by_oov, read_labels, read_words, unknown_words
 from rescoring.metrics.base import Metric, References
-from service.cli.tables import table
+from service.cli.tables import shown, table
 
 FEW = 20  # units: a bootstrap of fewer knows little of its tails (Efron and Tibshirani 1993, section 13.6)
 MOST_COUNTS = 4  # more counts than this are not shown beside a group
@@ -83,9 +83,9 @@ def breakdown_document(found: Breakdown) -> dict[str, object]:
 def confusion_lines(found: Confusions, counts: Mapping[str, int]) -> list[str]:
     """Three tables side by side: the commonest substitutions, deletions and insertions."""
     columns = [
-        [f"{first} -> {second}" for (first, second), _ in found.substitutions],
-        [word for word, _ in found.deletions],
-        [word for word, _ in found.insertions],
+        [shown(f"{first} -> {second}") for (first, second), _ in found.substitutions],
+        [shown(word) for word, _ in found.deletions],
+        [shown(word) for word, _ in found.insertions],
     ]
     numbers = [
         [times for _, times in kind] for kind in (found.substitutions, found.deletions, found.insertions)

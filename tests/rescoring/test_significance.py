@@ -10,6 +10,7 @@ from sacrebleu.significance import PairedTest, _bootstrap_resample
 
 from nbest.errors import ConfigError, ReferenceMismatchError
 from rescoring import significance
+from rescoring.groups import by_label
 from rescoring.metrics import get_metric
 from rescoring.significance import _bootstrap, difference_interval, interval, paired_test, runs_test
 
@@ -217,3 +218,20 @@ def test_whole_runs_exchanged() -> None:
     many = [float(k) for k in range(12)]
     assert runs_test(many, [k + 12 for k in many], trials=500) == 1 / 501  # 2704156 ways: at random
     assert runs_test(many, many, trials=500) == 1.0
+
+
+def test_segments_of_a_speaker_are_not_independent() -> None:
+    """Each speaker suits one of two equal systems: segments alone find differences that clusters do not."""
+    random = np.random.default_rng(9)
+    speakers = by_label("speaker", [str(k) for k in range(30) for _ in range(10)])
+    alone, whole = [], []
+    for trial in range(150):
+        tilt = np.repeat(random.normal(0.0, 0.06, 30), 10)
+        one, other = (np.zeros((300, 4), dtype=np.int64) for _ in range(2))
+        one[:, 0], other[:, 0] = (random.binomial(10, 0.3 + sign * tilt) for sign in (1, -1))
+        one[:, 3] = other[:, 3] = 10
+        alone.append(paired_test(one, other, WER_METRIC, "bootstrap", 99, seed=trial))
+        one, other = speakers.sums(one), speakers.sums(other)
+        whole.append(paired_test(one, other, WER_METRIC, "bootstrap", 99, seed=trial))
+    assert np.mean(np.array(alone) <= 0.05) > 0.2
+    assert np.mean(np.array(whole) <= 0.05) < 0.12

@@ -82,7 +82,10 @@ def test_several_runs_by_a_pattern(run: Any, outputs: Path) -> None:
     low, high = found["interval_with_runs"]
     assert low <= found["difference"] <= high
     tests = {one["test"]: one for one in found["tests"]}
-    assert (tests["runs"]["p_value"], tests["runs"]["note"]) == (1 / 10, "10 ways to divide the runs")
+    assert (tests["runs"]["p_value"], tests["runs"]["note"]) == (
+        1 / 10,
+        "10 ways to divide the runs: p is 0.1 or more",
+    )
     assert tests["mapsswe"]["p_value"] is None
     said = run(*arguments).stdout
     assert "over segments and runs" in said
@@ -236,3 +239,14 @@ def test_bleu_of_lists(run: Any, lists: Path, references: Path) -> None:
     refs = [["a man is riding"], ["a horse"]]
     assert found["a"]["mean"] == get_metric("ter").report(["a man is writing", "a horse"], refs).score
     assert found["b"]["mean"] == 0.0
+
+
+def test_words_do_not_reach_the_terminal_as_orders(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "hyp").write_text("\x1b[2Ja b\n")
+    (tmp_path / "ref").write_text("a c\n")
+    (tmp_path / "map").write_text("\x1b[31mred\n")
+    arguments = ["evaluate", tmp_path / "hyp", "--ref", tmp_path / "ref", "--metric", "wer"]
+    result = run(*arguments, "--confusions", 3, "--by", f"x={tmp_path / 'map'}")
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.stdout
+    assert "\ufffd[2Ja" in result.stdout
