@@ -4,7 +4,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -69,10 +69,10 @@ def resumable(
         journal = stack.enter_context(open_journal(settings.out, identity, restart=restart))
         try:
             kind = _ResumableFolder if settings.directory else _ResumableFile
-            output = kind(journal, settings, blocks)
-            yield output
-            with _named(journal.folder):
-                output.finish(source)
+            with kind(journal, settings, blocks) as output:
+                yield output
+                with _named(journal.folder):
+                    output.finish(source)
         except BaseException:
             if not journal.records:
                 remove(journal.folder)
@@ -176,6 +176,14 @@ class _ResumableFile:
             self._pieces = _Pieces(settings, begun=end > 0)
         self.finished = [_done(record, settings) for record in journal.records if "block" in record]
 
+    def __enter__(self) -> "_ResumableFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._in_place:
+            with suppress(OSError):  # what the disk does not take is not finished, and nothing else counts
+                self._stream.close()
+
     def folder(self, _number: int) -> None:
         return None
 
@@ -188,7 +196,6 @@ class _ResumableFile:
             return
         if "block" in self._journal.records[-1]:  # else an earlier run came as far as the tail
             self._write(self._pieces.tail(), {})
-        self._stream.close()
         put_in_place(self._path, self._settings.out)
 
     def _write(self, content: bytes, record: dict[str, Any]) -> None:
@@ -234,6 +241,12 @@ class _ResumableFolder:
             journal.keep(_present(self._fresh, journal.records))
             self._fresh.mkdir(exist_ok=True)
         self.finished = [_done(record, settings) for record in journal.records]
+
+    def __enter__(self) -> "_ResumableFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
     def folder(self, number: int) -> Path:
         return self._blocks / str(number)
