@@ -1,5 +1,6 @@
 """Evaluation of one output: the score by the field's own library, its interval, its counts, its signature."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rescoring.significance import SAMPLES, SEED, Interval, interval
 
 Path = str | os.PathLike[str]
 Style = Literal["lines", "kaldi"]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style
     """Hypotheses from one text file, references from one or more: line by line or by utterance id.
 
     Without a `style` it is ``kaldi`` where every line of every file begins with an id, that is a word with a
-    digit, ``-`` or ``_``, no id twice and the same ids in all files; else ``lines``. Raises
-    ReferenceMismatchError naming the files and both counts, or the ids that differ.
+    digit, ``-`` or ``_``, no id twice, and all files share at least half of their ids; else ``lines``. Ids in
+    some of the files only are logged. Raises ReferenceMismatchError naming the files and both counts, or the
+    ids that differ.
     """
     several = [references] if isinstance(references, str | os.PathLike) else list(references)
     if not several:
@@ -128,7 +131,7 @@ def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style
     names = [os.fspath(path) for path in (hypotheses, *several)]
     files = [[line for _, line in read_lines(path)] for path in (hypotheses, *several)]
     if style is None:
-        style = "kaldi" if _begin_with_ids(files) else "lines"
+        style = _told(names, files)
     ids = [str(number) for number in range(len(files[0]))]
     if style == "kaldi":
         ids, files = _by_utterance(names, files)
@@ -152,14 +155,28 @@ def _split(line: str) -> tuple[str, str]:
     return first, rest
 
 
-def _begin_with_ids(files: Sequence[Sequence[str]]) -> bool:
-    keys = [[_split(line)[0] for line in lines] for lines in files]
-    looks = all(any(c.isdigit() or c in "-_" for c in key) for several in keys for key in several)
-    return (
-        bool(keys[0])
-        and looks
-        and all(len(set(several)) == len(several) and set(several) == set(keys[0]) for several in keys)
-    )
+def _told(names: Sequence[str], files: Sequence[Sequence[str]]) -> Style:
+    """The style of the files; those that lack some utterances are still ``kaldi``, which then says so."""
+    keys = [_ids(lines) for lines in files]
+    if all(keys):
+        smallest = min(map(len, keys))
+        return "kaldi" if 2 * len(set.intersection(*keys)) >= smallest else "lines"
+    with_ids = [name for name, ids in zip(names, keys, strict=True) if len(ids) > 1]
+    if with_ids:
+        without = [name for name, ids in zip(names, keys, strict=True) if not ids]
+        logger.warning(
+            "the lines of %s begin with ids and those of %s do not: all are read as plain text",
+            " and ".join(with_ids),
+            " and ".join(without),
+        )
+    return "lines"
+
+
+def _ids(lines: Sequence[str]) -> set[str]:
+    """What the lines begin with, if that can be ids, each once; else nothing."""
+    keys = [_split(line)[0] for line in lines]
+    looks = all(any(c.isdigit() or c in "-_" for c in key) for key in keys)
+    return set(keys) if looks and len(set(keys)) == len(keys) else set()
 
 
 def _by_utterance(names: Sequence[str], files: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:

@@ -133,6 +133,25 @@ def test_utterances_that_do_not_belong_together(
         read_pairs(write(tmp_path / "hyp", hyp), write(tmp_path / "ref", ref), "kaldi")
 
 
+def test_utterances_that_some_files_lack_are_named(tmp_path: Path) -> None:
+    """Text that begins with ids, most of them the same, is no plain text because one is missing."""
+    hyp, ref = write(tmp_path / "hyp", "u-1 a\nu-3 b\n"), write(tmp_path / "ref", "u-1 a\nu-2 b\nu-3 c\n")
+    with pytest.raises(ReferenceMismatchError, match=re.escape("1 lack a hypothesis ('u-2')")):
+        read_pairs(hyp, ref)
+
+
+def test_ids_in_some_files_only_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hyp, ref = write(tmp_path / "hyp", "a\nb\n"), write(tmp_path / "ref", "u-1 a\nu-2 b\n")
+    assert read_pairs(hyp, ref).references == (("u-1 a",), ("u-2 b",))
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"the lines of {ref} begin with ids and those of {hyp} do not: all are read as plain text"
+    )
+    caplog.clear()
+    read_pairs(write(tmp_path / "hyp", "a cat\n"), write(tmp_path / "ref", "co-pilot\n"))  # a single word
+    assert not caplog.records
+
+
 def test_files_that_are_missing(tmp_path: Path, hyp: Path) -> None:
     with pytest.raises(NotFoundError):
         read_pairs(hyp, tmp_path / "none")
