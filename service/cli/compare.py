@@ -153,18 +153,20 @@ def _lines(
     signature: str,
     units: str,
 ) -> list[str]:
-    from service.cli.breakdowns import breakdown_lines
+    from service.cli.breakdowns import MOST_COUNTS, breakdown_lines
     from service.cli.tables import table
 
     near = found.interval
     better = "larger is better" if metric.larger_is_better else "smaller is better"
+    several = max(len(found.first.scores), len(found.second.scores)) > 1
+    counts = metric.count_names if len(metric.count_names) <= MOST_COUNTS else ()
+    header = ["", metric.name, f"{near.confidence:.0%} interval"]
+    header += ["runs", "deviation", "lowest", "highest"] if several else []
     rows = [
-        _row("A", names[0], found.first),
-        _row("B", names[1], found.second),
+        [letter, *_scores(system, several), *_counts(system, len(counts))]
+        for letter, system in (("A", found.first), ("B", found.second))
     ]
-    lines = table(
-        ["", metric.name, f"{near.confidence:.0%} interval", "runs", "deviation", "lowest", "highest"], rows
-    )
+    lines = table([*header, *counts], rows)
     lines += [
         f"A is {names[0]}, B is {names[1]}; {better}",
         "",
@@ -177,23 +179,26 @@ def _lines(
             f"{'':5}  {'':{len(f'{found.difference:+.2f}')}}  {wide.confidence:.0%} "
             f"[{wide.low:+.2f}, {wide.high:+.2f}] over {units} and runs"
         )
-    lines += ["", *table(["test", "p", ""], [_verdict_row(one) for one in found.tests])]
+    lines += ["", *table(["test", "p", ""], [_verdict_row(one) for one in found.tests], left=(0, 2))]
     for one in parts:
         lines += ["", *breakdown_lines(one, metric, ["A", "B"])]
     return [*lines, "", f"signature {signature}"]
 
 
-def _row(letter: str, name: str, system: "System") -> list[str]:
+def _scores(system: "System", several: bool) -> list[str]:
     near = system.interval
-    return [
-        letter,
-        f"{system.mean:.2f}",
-        f"[{near.low:.2f}, {near.high:.2f}]",
-        str(len(system.scores)),
-        "-" if system.deviation is None else f"{system.deviation:.2f}",
-        f"{min(system.scores):.2f}",
-        f"{max(system.scores):.2f}",
-    ]
+    cells = [f"{system.mean:.2f}", f"[{near.low:.2f}, {near.high:.2f}]"]
+    if several:
+        deviation = "-" if system.deviation is None else f"{system.deviation:.2f}"
+        ends = (f"{min(system.scores):.2f}", f"{max(system.scores):.2f}")
+        cells += [str(len(system.scores)), deviation, *ends]
+    return cells
+
+
+def _counts(system: "System", many: int) -> list[str]:
+    """The first `many` counts of a run; of several runs their mean."""
+    digits = 1 if len(system.scores) > 1 else 0
+    return [f"{count:.{digits}f}" for count in system.counts.sum(axis=1).mean(axis=0)[:many].tolist()]
 
 
 def _verdict_row(one: "Verdict") -> list[str]:
@@ -210,8 +215,8 @@ def comparison_document(found: "Comparison", metric: "Metric") -> dict[str, obje
     return {
         "metric": metric.name,
         "larger_is_better": metric.larger_is_better,
-        "a": _system_document(found.first),
-        "b": _system_document(found.second),
+        "a": _system_document(found.first, metric),
+        "b": _system_document(found.second, metric),
         "difference": found.difference,
         "interval": [found.interval.low, found.interval.high],
         "interval_with_runs": None if wide is None else [wide.low, wide.high],
@@ -221,10 +226,12 @@ def comparison_document(found: "Comparison", metric: "Metric") -> dict[str, obje
     }
 
 
-def _system_document(system: "System") -> dict[str, object]:
+def _system_document(system: "System", metric: "Metric") -> dict[str, object]:
+    totals = system.counts.sum(axis=1).tolist()  # (R, K)
     return {
         "outputs": list(system.names),
         "scores": list(system.scores),
+        "counts": [dict(zip(metric.count_names, one, strict=True)) for one in totals],
         "mean": system.mean,
         "deviation": system.deviation,
         "interval": [system.interval.low, system.interval.high],

@@ -75,13 +75,14 @@ def report(
     from rescoring.features import parse_external
     from rescoring.formats.references import read_references
     from rescoring.metrics import get_metric
+    from rescoring.parallel import processors
     from rescoring.reporting.ranked import TUNED, report_page
     from rescoring.study import study
     from rescoring.tuning.fingerprint import tuned_on
     from service.cli import breakdowns
     from service.cli.filters import Filters
 
-    measure = get_metric(metric_name, tokenize, lowercase)
+    measure = get_metric(metric_name, tokenize, lowercase, processors())
     filters = Filters.named(text_filter, reference_filter)
     found = read_lists(lists, list_format, features, words_txt, beam_size)
     chosen = read_weights_for(weights, found)
@@ -104,7 +105,7 @@ def report(
         seed=seed,
     )
     units = "segments" if clusters is None else "clusters"
-    same = tuned_on(chosen, pipeline.tunable(ranked.lists), plain)
+    same = tuned_on(chosen, found, plain)
     warnings = [*ranked.warnings, *([TUNED] if same else [])]
     if warning := breakdowns.few_units(result.comparison.units, units):
         warnings.append(warning)

@@ -44,6 +44,10 @@ def test_two_outputs(run: Any, outputs: Path) -> None:
     assert found["difference"] == scores[1] - scores[0] < 0
     assert found["interval"][0] < found["difference"] < found["interval"][1]
     assert found["interval_with_runs"] is None
+    errors = found["a"]["counts"][0]
+    assert errors["reference_words"] * scores[0] / 100 == pytest.approx(
+        sum(errors[kind] for kind in ("substitutions", "deletions", "insertions"))
+    )
     assert found["a"]["deviation"] is None
     assert not found["larger_is_better"]
     tests = {one["test"]: one for one in found["tests"]}
@@ -55,6 +59,9 @@ def test_two_outputs(run: Any, outputs: Path) -> None:
     said = result.stdout
     assert f"B - A  {found['difference']:+.2f}  95% [" in said
     assert "smaller is better" in said
+    assert said.split("\n")[0].split()[-4:] == list(errors)
+    assert said.split("\n")[1].split()[-4:] == [str(count) for count in errors.values()]
+    assert "deviation" not in said
     assert "matched pairs (MAPSSWE)" in said
     assert "over 40 segments" in said
     assert result.stderr == ""
@@ -89,6 +96,7 @@ def test_several_runs_by_a_pattern(run: Any, outputs: Path) -> None:
     assert tests["mapsswe"]["p_value"] is None
     said = run(*arguments).stdout
     assert "over segments and runs" in said
+    assert "deviation" in said
     assert "compares one output with one other" in said
 
 

@@ -183,10 +183,12 @@ def test_every_plot_has_words_and_numbers(run: Any, world_of_lists: Path) -> Non
     assert sum(name == "table" for name, _ in page.elements) >= 4
 
 
-def test_data_of_the_tuning_are_named(run: Any, world_of_lists: Path) -> None:
+@pytest.mark.parametrize("same", ["lists", "references"])
+def test_data_of_the_tuning_are_named(run: Any, world_of_lists: Path, same: str) -> None:
     lists = read_nbest(world_of_lists / "lists.jsonl")
     document = json.loads((world_of_lists / "w.json").read_text())
     refs = [(line,) for line in (world_of_lists / "refs").read_text().split("\n")[:-1]]
+    lists, refs = (lists, refs[:-1]) if same == "lists" else (lists.select([0]), refs)
     document["tuned"] = True
     document["tuning"] = {
         "metric": "wer", "signature": "s", "score": 1.0, "lists_sha256": lists_sha256(lists),
