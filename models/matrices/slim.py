@@ -161,10 +161,13 @@ class SlimSpec(MatrixSpec):
     def _first_of_position(self) -> NDArray[np.int32]:
         return np.arange(self.parts, dtype=np.int32) * np.int32(self.values)
 
+    def own_codes(self, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Codes (rows, K) counted from the first that their position may have."""
+        return codes - self._first_of_position() if self.by_position else codes
+
     def stored_codes(self, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
-        """Codes (rows, K) as they lie in a file: bit-packed, counted from the first of their position."""
-        own = codes - self._first_of_position() if self.by_position else codes
-        return assignment.pack_codes(own, self.values)
+        """Codes (rows, K) as they lie in a file: bit-packed."""
+        return assignment.pack_codes(self.own_codes(codes), self.values)
 
 
 class SlimMatrix(Matrix):

@@ -1,6 +1,6 @@
 """The engine of the compiled kernels (distribution ``nbest-native``): the same scores, several times as fast.
 
-What the kernels have no form for (a slim output, a tensor train, parallel cells) torch does, layer by layer.
+What the kernels have no form for (a tensor train, parallel cells) torch does, layer by layer.
 """
 
 import importlib
@@ -17,7 +17,9 @@ from models.matrices.base import Matrix
 from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
 from models.matrices.quantized import INTERVALS, QuantizedMatrix
+from models.matrices.slim import SlimMatrix
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk
+from models.scoring.native_forms import slim_form
 from nbest.errors import ConfigError
 
 INTERFACE = 2  # of the kernels that this engine calls
@@ -99,7 +101,7 @@ class NativeEngine(Engine):
             return None
         bias = None if model.output_bias is None else model.output_bias.detach().numpy()
         in_floats = self.kernels.Output(exact, bias, isa=self.isa)
-        if not self.kernels.has_int8(self.isa):
+        if not self.kernels.has_int8(self.isa) or isinstance(model.output, SlimMatrix):
             return in_floats
         if self.int8:
             return self.kernels.Output(
@@ -145,6 +147,8 @@ def _exact_form(kernels: Any, matrix: Matrix) -> Any:
         step = (matrix.high - matrix.low) / INTERVALS
         worth = _everywhere(rows, step), _everywhere(rows, matrix.low + step / 2)
         return kernels.Matrix.uint8(matrix.codes.numpy(), *worth)
+    if isinstance(matrix, SlimMatrix) and matrix.by_position:
+        return slim_form(kernels, matrix)
     return None
 
 
