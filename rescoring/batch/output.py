@@ -30,6 +30,10 @@ class Output(Protocol):
     """Takes blocks one after the other."""
 
     @property
+    def count(self) -> int:
+        """How many blocks it has."""
+
+    @property
     def finished(self) -> Sequence[Done]:
         """Blocks of an earlier run, from the first on; without their pieces."""
 
@@ -110,6 +114,7 @@ class _Pieces:
 
 class _Straight:
     finished: Sequence[Done] = ()
+    count = 0
 
     def __init__(self, stream: IO[bytes], pieces: _Pieces) -> None:
         self._stream, self._pieces = stream, pieces
@@ -119,12 +124,14 @@ class _Straight:
 
     def add(self, done: Done) -> None:
         self._stream.write(self._pieces.framed(done.piece))
+        self.count += 1
 
 
 class _Folders:
     """Files of each block, made in a folder of its own, moved among the others when the block is done."""
 
     finished: Sequence[Done] = ()
+    count = 0
 
     def __init__(self, fresh: Path, blocks: Path) -> None:
         self._fresh, self._blocks = fresh, blocks
@@ -134,6 +141,7 @@ class _Folders:
 
     def add(self, done: Done) -> None:
         _merge(self.folder(done.number), self._fresh)
+        self.count += 1
 
 
 def _merge(folder: Path, into: Path) -> list[tuple[str, int]]:
@@ -178,6 +186,10 @@ class _ResumableFile:
 
     def __enter__(self) -> "_ResumableFile":
         return self
+
+    @property
+    def count(self) -> int:
+        return sum("block" in record for record in self._journal.records)
 
     def __exit__(self, *_: object) -> None:
         if not self._in_place:
@@ -244,6 +256,10 @@ class _ResumableFolder:
 
     def __enter__(self) -> "_ResumableFolder":
         return self
+
+    @property
+    def count(self) -> int:
+        return len(self._journal.records)
 
     def __exit__(self, *_: object) -> None:
         return None

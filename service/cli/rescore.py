@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from models.scoring.engine import Precision
     from rescoring.batch.block import Settings
     from rescoring.batch.output import Output
-    from rescoring.batch.run import Summary
     from rescoring.formats import Blocks
     from rescoring.scorer import Named
 
@@ -222,7 +221,7 @@ def rescore(
         files = [lists, *([words_txt] if words_txt else []), *(str(path) for _, path in given)]
         options_of_reading = [features, beam_size, list(external), None if words_txt is None else "words"]
         identity = identity_of_run(settings, models, names, files, options_of_reading)
-        with _output(settings, blocks, lists, identity, summary, resume=resume, restart=restart) as output:
+        with _output(settings, blocks, lists, identity, resume=resume, restart=restart) as output:
             try:
                 run(
                     blocks,
@@ -297,7 +296,6 @@ def _output(
     blocks: "Blocks",
     lists: str,
     identity: "dict[str, Any]",
-    summary: "Summary",
     *,
     resume: bool,
     restart: bool,
@@ -316,15 +314,19 @@ def _output(
             yield output
         return
     folder = partial_of(settings.out)
+    has = 0
     try:
         with resumable(settings, blocks.source, blocks.count, identity, restart=restart) as output:
             if output.finished:
                 done = f"{len(output.finished)} of {blocks.count} blocks"
                 click.echo(f"nbest: {done} were finished by an earlier run: {folder}", err=True)
-            yield output
+            try:
+                yield output
+            finally:
+                has = output.count
     except BaseException:
-        if summary.blocks and folder.exists():
-            done = f"{summary.blocks} of {blocks.count} blocks"
+        if has and folder.exists():
+            done = f"{has} of {blocks.count} blocks"
             click.echo(f"nbest: {done} are kept, the same command goes on with them: {folder}", err=True)
         raise
 

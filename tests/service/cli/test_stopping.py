@@ -59,8 +59,8 @@ def _size(path: Path) -> int:
 
 
 def begin_writing(big: Path, out: Path) -> "subprocess.Popen[bytes]":
-    """A rescoring that has begun to write `out`."""
-    process = start("rescore", big / "lists", "--weights", big / "weights.json", "--out", out)
+    """A conversion that has begun to write `out`; rescoring of several blocks is in test_batch.py."""
+    process = start("convert", big / "lists", "--to", "jsonl", "--out", out)
     for _ in range(120_000):
         # the place is tried once before the work: only a file that grows is the output
         if any(_size(part) for part in list(out.parent.glob(".nbest-*.part"))):
@@ -72,7 +72,7 @@ def begin_writing(big: Path, out: Path) -> "subprocess.Popen[bytes]":
 
 @pytest.mark.parametrize(("number", "code", "words"), STOPS)
 @pytest.mark.parametrize("old", [None, "old"])
-def test_rescore_stopped_while_it_writes(
+def test_stopped_while_it_writes(
     big: Path, tmp_path: Path, number: signal.Signals, code: int, words: bytes, old: str | None
 ) -> None:
     out = tmp_path / "out.xz"
@@ -86,7 +86,7 @@ def test_rescore_stopped_while_it_writes(
     assert old is None or out.read_text() == old
 
 
-def test_rescore_killed_while_it_writes_leaves_the_old_output(big: Path, tmp_path: Path) -> None:
+def test_killed_while_it_writes_it_leaves_the_old_output(big: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.xz"
     out.write_text("old")
     process = begin_writing(big, out)
