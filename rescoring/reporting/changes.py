@@ -44,7 +44,7 @@ def changed_segments(texts: Texts, changes: Extremes) -> Markup:
     ]
     note = (
         "Words that are wrong or too many are underlined, missing words struck through, against the nearest "
-        f"reference. The points are what the corpus score of {texts.names[0]} would gain, or lose, if it "
+        f"reference. The points are what the corpus score of “{texts.names[0]}” would gain, or lose, if it "
         "took this segment alone from the other: a gain is always for the better."
     )
     return section("Segments that changed most", tag("div", *columns, class_="columns"), note=note)
