@@ -136,7 +136,7 @@ def test_against_nists_sc_stats(
     """What sc_stats 1.3 of Debian's sctk 2.4.10 prints for these texts, of the first minus the second.
 
     sclite aligns at costs 4, 3, 3 where jiwer counts edits, and so makes other segments of texts as ambiguous
-    as these. On the 238 test utterances of ../shared, six pairs of systems, all numbers are the same.
+    as these. On the 238 test utterances of ../shared, five pairs of systems, all numbers are the same.
     """
     random = np.random.default_rng(seed)
     references = [
