@@ -99,14 +99,14 @@ def _kinds(files: Sequence[Path]) -> Iterator[int | None]:
 
 
 def _empty_columns(files: Sequence[Path]) -> tuple[str, ...]:
-    """`ac` and `lm`, where no line of any file has another number than 0."""
+    """`ac` and `lm`, where no line of any file has a number that is not 0."""
     zero = {"ac", "lm"}
     for file in files:
         with suppress(FormatError):  # a broken file: whoever reads its list says so
             for _, line in read_lines(file):
                 parts = line.replace("\t", " ").split(" ", 2)
                 found = zip(("ac", "lm"), parts, strict=False)
-                zero -= {name for name, part in found if not (is_number(part) and float(part) == 0)}
+                zero -= {name for name, part in found if is_number(part) and float(part) != 0}
         if not zero:
             return ()
     return tuple(sorted(zero))
