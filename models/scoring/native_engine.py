@@ -4,6 +4,8 @@ What the kernels have no form for (a tensor train, parallel cells) torch does, l
 """
 
 import importlib
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -18,14 +20,20 @@ from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
 from models.matrices.quantized import INTERVALS, QuantizedMatrix
 from models.matrices.slim import SlimMatrix
+from models.scoring.byte_codes import bytes_by_row, codes_by_row
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk
 from models.scoring.native_forms import slim_form
+from models.scoring.sketch import Spoken, smallest_sketch, spoken
 from nbest.errors import ConfigError
 
 INTERFACE = 2  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 PROBES, PROBE_STEPS = 64, 4  # random words read to see whether 15-bit products will do
 PROBE_TOLERANCE = 2e-5  # nats; a fifth of what is called exact
+CELLS_MEAN, CELLS_MOST = (
+    7e-3,
+    4e-2,
+)  # nats that 8-bit steps may cost: mean, 99.9th percentile
 Vector = NDArray[np.float32]
 
 
@@ -73,26 +81,57 @@ class NativeEngine(Engine):
         self.int8 = precision == "int8" and found.has_int8(isa)
         self.isa = isa or found.isas()[0]
         self.name = f"native {self.isa}"
-        self.layers = [self._cells(layer, first=not number) for number, layer in enumerate(model.layers)]
+        self.layers = self._all_cells(int8=self.int8)
         self.output = self._output(model)
+        if self.int8 and not self._near():
+            self.layers = self._all_cells(int8=False)
 
     def walk(self) -> "NativeWalk":
         """A new walk."""
         return NativeWalk(self)
 
-    def _cells(self, layer: Any, *, first: bool) -> Any:
+    @cached_property
+    def _spoken(self) -> Spoken:
+        return spoken(self.model)
+
+    def _near(self) -> bool:
+        """Whether 8-bit steps keep scores near those of float steps, on what the model says."""
+        words = self._spoken.words.numpy()
+        found = []
+        for layers in (self.layers, self._all_cells(int8=False)):
+            self.layers, layers = layers, self.layers
+            found.append(self._scores(words))
+            self.layers = layers
+        off = np.abs(found[0] - found[1])
+        return bool(off.mean() < CELLS_MEAN and np.quantile(off, 0.999) < CELLS_MOST)
+
+    def _scores(self, words: Ids) -> NDArray[np.float64]:
+        """ln P of words[1:] (T - 1, N), each after those above it."""
+        walk, count = self.walk(), words.shape[1]
+        rows, states = np.arange(count), self.model.start_state(2 * count)
+        values = []
+        with torch.inference_mode():
+            for number, (read, following) in enumerate(pairwise(words)):
+                above, kept = (rows, rows + count) if number % 2 == 0 else (rows + count, rows)
+                values.append(walk.log_probs(walk.step(read, above, kept, states), rows, following))
+        return np.stack(values)
+
+    def _all_cells(self, *, int8: bool) -> list[Any]:
+        return [self._cells(layer, int8, first=not number) for number, layer in enumerate(self.model.layers)]
+
+    def _cells(self, layer: Any, int8: bool, *, first: bool) -> Any:
         """The layer's kernel, or None: of the first layer without the inputs' matrix."""
         if not isinstance(layer, LSTMLayer):
             return None
         matrices = [cast("Matrix", m) for m in layer.gates.matrices][: 1 if first else 2]
-        forms = [self._form(matrix) for matrix in matrices]
+        forms = [self._form(matrix, int8) for matrix in matrices]
         if not all(forms):
             return None
         gamma = layer.gates.gamma
         scale = None if gamma is None else gamma.detach().exp().numpy()
         # Bits are laid out anew at each step: laid out for good they would take eight times the room.
         stay = not all(isinstance(matrix, PackedBinaryMatrix) for matrix in matrices)
-        return self.kernels.Cells(forms, scale=scale, int8=self.int8, laid_out=stay, isa=self.isa)
+        return self.kernels.Cells(forms, scale=scale, int8=int8, laid_out=stay, isa=self.isa)
 
     def _output(self, model: LanguageModel) -> Any:
         """The output's kernel, or None."""
@@ -104,9 +143,13 @@ class NativeEngine(Engine):
         if not self.kernels.has_int8(self.isa) or isinstance(model.output, SlimMatrix):
             return in_floats
         if self.int8:
-            return self.kernels.Output(
-                self._form(model.output), bias, products="int8", exact=exact, isa=self.isa
+            in_bytes = self.kernels.Output(
+                self._form(model.output, int8=True), bias, products="int8", exact=exact, isa=self.isa
             )
+            if not isinstance(model.output, DenseMatrix) or self.constant is not None:
+                return in_bytes
+            weight = model.output.weight.detach()
+            return smallest_sketch(self.kernels, weight, bias, self._spoken.x, isa=self.isa) or in_bytes
         form, low = exact, None
         if isinstance(model.output, DenseMatrix):
             form, low = _15_bit_form(self.kernels, model.output.weight.detach().numpy())
@@ -129,8 +172,8 @@ class NativeEngine(Engine):
         in_floats.log_normalizers(x, second)
         return bool(np.abs(first - second).max() < PROBE_TOLERANCE)
 
-    def _form(self, matrix: Matrix) -> Any:
-        if self.int8 and isinstance(matrix, DenseMatrix):
+    def _form(self, matrix: Matrix, int8: bool) -> Any:
+        if int8 and isinstance(matrix, DenseMatrix):
             return self.kernels.Matrix.uint8(*bytes_by_row(matrix.weight.detach().numpy()))
         return _exact_form(self.kernels, matrix)
 
@@ -154,26 +197,13 @@ def _exact_form(kernels: Any, matrix: Matrix) -> Any:
 
 def _15_bit_form(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
     """(high bytes, low 7 bits) of the nearest of 32,768 numbers between a row's least and greatest."""
-    codes, step, low = _codes_by_row(weight, 32_767)
+    codes, step, low = codes_by_row(weight, 32_767)
     high, rest = (codes >> 7).astype(np.uint8), (codes & 127).astype(np.uint8)
     return kernels.Matrix.uint8(high, step, low), kernels.Matrix.uint8(rest, step, low)
 
 
 def _everywhere(rows: int, value: float) -> Vector:
     return np.full(rows, value, dtype=np.float32)
-
-
-def bytes_by_row(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], Vector, Vector]:
-    """(codes (V, K), step (V,), low (V,)): the nearest of 256 between a row's least and greatest."""
-    codes, step, least = _codes_by_row(weight, 255)
-    return codes.astype(np.uint8), step, least
-
-
-def _codes_by_row(weight: NDArray[np.float32], most: int) -> tuple[NDArray[np.int32], Vector, Vector]:
-    low, high = weight.min(1), weight.max(1)
-    step = np.where(high > low, (high - low) / most, 1).astype(np.float32)
-    codes = np.rint((weight - low[:, None]) / step[:, None])
-    return codes.clip(0, most).astype(np.int32), step, low.astype(np.float32)
 
 
 class NativeWalk(Walk):

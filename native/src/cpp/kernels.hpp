@@ -37,7 +37,11 @@ struct NormalizerJob {
     int64_t count;         // N
     Products products;
     const Rows* low;       // low bytes of 15-bit rows, 0 to 127, or null; its steps are not used
-    const Rows* exact;     // the same matrix as `rows` to compute the largest products again, or null for `rows`
+    // What the largest products are computed again with, in floats; exact_x = x and exact_bias = bias unless the
+    // rows are a sketch with columns of its own.
+    const Rows* exact;     // (V, K') or null for `rows`
+    const float* exact_x;  // (N, K')
+    const float* exact_bias;
     double* out;           // (N) natural logarithm of the sum
 };
 

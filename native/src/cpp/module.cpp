@@ -136,9 +136,11 @@ static void expect_int8(const Kernels& set, bool int8, const Rows& rows) {
 // An output matrix and its bias.
 class Output {
    public:
+    // A matrix that is a sketch of `exact` has a bias of its own.
     Output(Matrix matrix, std::optional<Vector> bias, const std::string& products, std::optional<Matrix> low,
-           std::optional<Matrix> exact, std::optional<std::string> isa)
-        : matrix_(std::move(matrix)), low_(std::move(low)), exact_(std::move(exact)), bias_(std::move(bias)), set_(kernels(isa)) {
+           std::optional<Matrix> exact, std::optional<Vector> sketch_bias, std::optional<std::string> isa)
+        : matrix_(std::move(matrix)), low_(std::move(low)), exact_(std::move(exact)), bias_(std::move(bias)),
+          sketch_bias_(std::move(sketch_bias)), set_(kernels(isa)) {
         expect(products == "float" || products == "int8" || products == "int15",
                "products: expected float, int8 or int15, got " + products);
         products_ = products == "float" ? Products::FLOAT : products == "int8" ? Products::INT8 : Products::INT15;
@@ -146,19 +148,31 @@ class Output {
         for (const auto* other : {&low_, &exact_})
             if (*other) {
                 expect_size("rows of a matrix beside", (*other)->rows().rows, matrix_.rows().rows);
-                expect_size("columns of a matrix beside", (*other)->rows().cols, matrix_.rows().cols);
+                if (!sketch_bias_) expect_size("columns of a matrix beside", (*other)->rows().cols, matrix_.rows().cols);
             }
+        if (sketch_bias_) {
+            expect(exact_.has_value() && products_ == Products::INT8, "a sketch is of an exact matrix, for 8-bit products");
+            expect_size("biases of a sketch", sketch_bias_->shape(0), matrix_.rows().rows);
+        }
         if (low_) {
             expect(products_ == Products::INT15, "low bytes belong to 15-bit products");
             expect(low_->rows().kind == Rows::UINT8 && matrix_.rows().kind == Rows::UINT8, "15-bit rows are two of bytes");
         }
         if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
     }
-    void log_normalizers(Floats x, OutDoubles out, int threads) const {
-        expect_size("columns of x", x.shape(1), matrix_.rows().cols);
+    // `sketched` (N, K) is what stands for x (N, H) beside a sketch.
+    void log_normalizers(Floats x, OutDoubles out, int threads, std::optional<Floats> sketched) const {
+        expect_size("columns of x", x.shape(1), cols());
         expect_size("length of out", out.shape(0), x.shape(0));
-        const NormalizerJob job{&matrix_.rows(), bias(), x.data(), static_cast<int64_t>(x.shape(0)), products_,
-                                low_ ? &low_->rows() : nullptr, exact_ ? &exact_->rows() : nullptr, out.data()};
+        expect(sketched.has_value() == sketch_bias_.has_value(), "sketched inputs belong to a sketch");
+        if (sketched) {
+            expect_size("columns of the sketched", sketched->shape(1), matrix_.rows().cols);
+            expect_size("rows of the sketched", sketched->shape(0), x.shape(0));
+        }
+        const NormalizerJob job{&matrix_.rows(), sketched ? sketch_bias_->data() : bias(),
+                                sketched ? sketched->data() : x.data(), static_cast<int64_t>(x.shape(0)), products_,
+                                low_ ? &low_->rows() : nullptr, exact_ ? &exact_->rows() : nullptr, x.data(), bias(),
+                                out.data()};
         nb::gil_scoped_release release;
         set_.normalize(job, threads);
     }
@@ -174,7 +188,7 @@ class Output {
     }
     // Always in floats, of `exact` where there is one.
     void pairs(Floats x, Ids positions, Ids ids, OutVector out) const {
-        expect_size("columns of x", x.shape(1), matrix_.rows().cols);
+        expect_size("columns of x", x.shape(1), cols());
         expect_size("ids", ids.shape(0), positions.shape(0));
         expect_size("length of out", out.shape(0), positions.shape(0));
         expect_below("position", positions, x.shape(0));
@@ -185,9 +199,10 @@ class Output {
 
    private:
     const float* bias() const { return bias_ ? bias_->data() : nullptr; }
+    size_t cols() const { return (exact_ ? exact_->rows() : matrix_.rows()).cols; }
     Matrix matrix_;
     std::optional<Matrix> low_, exact_;
-    std::optional<Vector> bias_;
+    std::optional<Vector> bias_, sketch_bias_;
     Products products_;
     const Kernels& set_;
 };
@@ -278,10 +293,11 @@ NB_MODULE(_kernels, m) {
         .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a);
     nb::class_<Output>(m, "Output")
         .def(nb::init<Matrix, std::optional<Vector>, const std::string&, std::optional<Matrix>, std::optional<Matrix>,
-                      std::optional<std::string>>(),
+                      std::optional<Vector>, std::optional<std::string>>(),
              "matrix"_a, "bias"_a.none() = nb::none(), "products"_a = "float", "low"_a.none() = nb::none(),
-             "exact"_a.none() = nb::none(), "isa"_a.none() = nb::none())
-        .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1)
+             "exact"_a.none() = nb::none(), "sketch_bias"_a.none() = nb::none(), "isa"_a.none() = nb::none())
+        .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1,
+             "sketched"_a.none() = nb::none())
         .def("logits", &Output::logits, "x"_a, "out"_a, "threads"_a = 1)
         .def("pairs", &Output::pairs, "x"_a, "positions"_a, "ids"_a, "out"_a);
     nb::class_<Cells>(m, "Cells")

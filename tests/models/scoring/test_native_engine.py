@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.checkpoint import Checkpoint
-from models.scoring.native_engine import NativeEngine, bytes_by_row, kernels
+from models.scoring.byte_codes import bytes_by_row
+from models.scoring.native_engine import NativeEngine, kernels
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ConfigError
 

@@ -14,10 +14,20 @@ struct Candidate {
 
 // What a thread knows of each token: exp(logit - shift) summed over its rows.
 struct Sums {
+    static constexpr int64_t PANELS = 16;  // added up in floats, lane by lane, before they are added to the total
     std::vector<float> shift;    // (N)
+    std::vector<float> lanes;    // (N, W) not in the total yet
     std::vector<double> total;   // (N)
+    std::vector<float> limit;    // (N) what is larger is computed again
     std::vector<Candidate> large;
-    explicit Sums(int64_t n) : shift(n, 0.0f), total(n, 0.0) {}
+    explicit Sums(int64_t n) : shift(n, 0.0f), lanes(n * W, 0.0f), total(n, 0.0), limit(n, 0.0f) {}
+    void add_up(float share) {
+        for (size_t n = 0; n < total.size(); ++n) {
+            total[n] += sum_of(load(lanes.data() + n * W));
+            store(lanes.data() + n * W, vf{});
+            limit[n] = share * static_cast<float>(total[n]);
+        }
+    }
 };
 
 template <int C>
@@ -92,16 +102,6 @@ NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, in
 #endif
 }
 
-NBEST_INLINE float sum_of(vf v) {
-#if NBEST_W == 16
-    return _mm512_reduce_add_ps((__m512)v);
-#else
-    float sum = 0.0f;
-    for (int w = 0; w < W; ++w) sum += v[w];
-    return sum;
-#endif
-}
-
 template <Products KIND, int T, int C>
 void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t count, int64_t first_panel,
                     int64_t last_panel, Sums& sums) {
@@ -120,31 +120,35 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
         for (int64_t tile = 0; tile < tiles; ++tile) {
             vf logits[T][C];
             tile_logits<KIND, T, C>(job, packed, tile, panel, logits);
-            each<T>(NBEST_EACH(t) {
-                const int64_t n = tile * T + t;
-                if (turn == first_panel) {  // any logit will do for a shift, a large one is safer
+            if (turn == first_panel) {  // any logit will do for a shift, a large one is safer
+                each<T>(NBEST_EACH(t) {
                     float lanes[PANEL];
                     each<C>(NBEST_EACH(c) { store(lanes + c * W, logits[t][c]); });
-                    sums.shift[n] = *std::max_element(lanes, lanes + PANEL);
-                }
-                vf values[C], sum = {};
-                each<C>(NBEST_EACH(c) { sum += values[c] = exp_of(logits[t][c] - sums.shift[n]); });
-                if (!second) sums.total[n] += sum_of(sum);
-                if (looks) {
-                    const float limit = again(KIND) * static_cast<float>(sums.total[n]);
-                    vi large = {};
-                    each<C>(NBEST_EACH(c) { large |= values[c] > limit; });
-                    if (__builtin_expect(any(large), 0) && n < count) {
-                        float lanes[PANEL];
-                        each<C>(NBEST_EACH(c) { store(lanes + c * W, values[c]); });
-                        for (int lane = 0; lane < PANEL; ++lane)
-                            if (lanes[lane] > limit)
-                                sums.large.push_back(
-                                    {static_cast<int32_t>(n), static_cast<int32_t>(p * PANEL + lane), lanes[lane]});
-                    }
+                    sums.shift[tile * T + t] = *std::max_element(lanes, lanes + PANEL);
+                });
+            }
+            each<T>(NBEST_EACH(t) {
+                const int64_t n = tile * T + t;
+                const vf shift = all(sums.shift[n]);
+                vf sum = {};
+                each<C>(NBEST_EACH(c) { sum += logits[t][c] = exp_of(logits[t][c] - shift); });
+                if (!second) store(sums.lanes.data() + n * W, load(sums.lanes.data() + n * W) + sum);
+                if (!looks) return;
+                const vf limit = all(sums.limit[n]);
+                vi large = {};
+                each<C>(NBEST_EACH(c) { large |= logits[t][c] > limit; });
+                if (__builtin_expect(any(large), 0) && n < count) {
+                    float lanes[PANEL];
+                    each<C>(NBEST_EACH(c) { store(lanes + c * W, logits[t][c]); });
+                    for (int lane = 0; lane < PANEL; ++lane)
+                        if (lanes[lane] > sums.limit[n])
+                            sums.large.push_back(
+                                {static_cast<int32_t>(n), static_cast<int32_t>(p * PANEL + lane), lanes[lane]});
                 }
             });
         }
+        const int64_t done = turn + 1 - first_panel;
+        if (!second && (done % Sums::PANELS == 0 || done == blind || turn + 1 == last_panel)) sums.add_up(again(KIND));
     }
 }
 
@@ -152,8 +156,8 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
 double plain_logit(const NormalizerJob& job, int64_t n, int64_t r, std::vector<int32_t>& room) {
     const Rows& rows = job.exact ? *job.exact : *job.rows;
     const float* row = reinterpret_cast<const float*>(words_of_row(rows, r, false, room.data()));
-    const float* x = job.x + n * rows.cols;
-    return (job.bias ? job.bias[r] : 0.0) + dot(x, row, rows.cols);
+    const float* x = job.exact_x + n * rows.cols;
+    return (job.exact_bias ? job.exact_bias[r] : 0.0) + dot(x, row, rows.cols);
 }
 
 double plain_log_sum(const NormalizerJob& job, int64_t n, std::vector<int32_t>& room) {
@@ -171,7 +175,7 @@ double plain_log_sum(const NormalizerJob& job, int64_t n, std::vector<int32_t>& 
 
 // The parts' sums put together, what is large computed again.
 void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::vector<Sums>& parts) {
-    std::vector<int32_t> room(job.rows->cols);
+    std::vector<int32_t> room((job.exact ? job.exact : job.rows)->cols);
     std::vector<double> top(count), total(count, 0.0), correction(count, 0.0);
     for (int64_t n = 0; n < count; ++n) {
         top[n] = parts[0].shift[n];

@@ -6,6 +6,7 @@ NBEST_INLINE double dot(const float* a, const float* b, int64_t count) {
     int64_t k = 0;
     for (; k + 4 * W <= count; k += 4 * W)
         each<4>(NBEST_EACH(i) { sums[i] += load(a + k + i * W) * load(b + k + i * W); });
+    for (; k + W <= count; k += W) sums[0] += load(a + k) * load(b + k);
     double total = 0.0;
     for (; k < count; ++k) total += static_cast<double>(a[k]) * b[k];
     const vf sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
