@@ -5,7 +5,7 @@ Texts and costs are text archives; integer vectors may be binary too: ``key \\0B
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,17 @@ _INT32 = 5  # bytes of one binary integer: its size (4) and itself
 
 def read_texts(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """Pairs (key, text with one space between words); space or TAB ends the key, the text may be empty."""
+    return parse_texts(read_lines(path), os.fspath(path))
+
+
+def parse_texts(lines: Iterable[tuple[int, str]], name: str) -> list[tuple[str, str]]:
+    """As `read_texts`, from numbered lines; `name` stands in errors."""
     pairs: list[tuple[str, str]] = []
-    for number, line in read_lines(path):
+    for number, line in lines:
         line = line.replace("\t", " ")
         key, _, text = line.lstrip(" ").partition(" ")
         if not key:
-            raise FormatError(
-                "line without a key", where=f"{os.fspath(path)}:{number}", expected="'key words'"
-            )
+            raise FormatError("line without a key", where=f"{name}:{number}", expected="'key words'")
         pairs.append((key, squeeze(text)))
     return pairs
 

@@ -1,10 +1,11 @@
 """Reference texts, and which list each belongs to.
 
 lines   plain text, line n for the list with the integer id n from 0 (Moses); one file or several
-kaldi   ``utterance words`` a line, matched by utterance id
+kaldi   ``utterance words`` a line, matched by utterance id; never taken for plain text where it can be told
 JSON Lines, mlm-scoring's JSON and fairseq's output carry their references with the lists.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from itertools import count
@@ -14,12 +15,14 @@ from typing import NamedTuple
 from nbest.errors import ConfigError, FormatError, ReferenceMismatchError, shorten
 from nbest.files import STDIO, read_lines
 from rescoring.formats import format_of
-from rescoring.formats.kaldi_tables import read_texts
+from rescoring.formats.kaldi_tables import parse_texts
 from rescoring.nbest import NbestLists
 from rescoring.text import DEFAULT_PIPELINE, get_pipeline, squeeze
 
 Path = str | os.PathLike[str]
+Lines = Sequence[tuple[int, str]]
 STYLES = ("lines", "kaldi")
+_log = logging.getLogger(__name__)
 BY_NAME = ("kaldi", "srilm", "espnet", "mlm")  # formats whose lists are called by names
 
 
@@ -35,10 +38,10 @@ def read_references(
 
     No path: those that the lists carry. A path without a file stands for the files PATH0, PATH1, ... (Moses).
     `style` is told from the lists' format unless given: kaldi where lists have names (kaldi, srilm, espnet,
-    mlm), lines where they have numbers; lists of JSON Lines take kaldi if their ids begin the lines. With
-    `allow_extra` references without a list are allowed (for a part of a set), else they are an error. The
-    texts go through the pipeline `text`. Raises ReferenceMismatchError naming both sides, FormatError naming
-    file and line.
+    mlm), lines where they have numbers; but kaldi, which is said, if their ids begin the lines, and an error
+    if other ids do. Lists of JSON Lines take kaldi if their ids begin the lines. With `allow_extra` references
+    without a list are allowed (for a part of a set), else they are an error. The texts go through the pipeline
+    `text`. Raises ReferenceMismatchError naming both sides, FormatError naming file and line.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if given:
@@ -103,18 +106,37 @@ class _Wanted(NamedTuple):
     allow_extra: bool
 
 
-def _style(path: Path, wanted: _Wanted) -> str:
+def _style(lines: Lines, name: str, wanted: _Wanted) -> str:
+    if wanted.format_name in BY_NAME:
+        return "kaldi"
+    first_words = [line.split(" ", 1)[0].split("\t", 1)[0] for _, line in lines]
     if wanted.format_name == "jsonl":
-        first_words = {line.split(" ", 1)[0].split("\t", 1)[0] for _, line in read_lines(path)}
-        return "kaldi" if first_words >= set(wanted.ids) else "lines"
-    return "kaldi" if wanted.format_name in BY_NAME else "lines"
+        return "kaldi" if set(first_words) >= set(wanted.ids) else "lines"
+    if len(first_words) > 1 and set(first_words) == set(wanted.ids):
+        _log.warning("%s: taken for Kaldi's text: its lines begin with the ids of the lists", name)
+        return "kaldi"
+    if len(first_words) > 1 and len(set(first_words)) == len(first_words) and all(map(_is_name, first_words)):
+        raise ReferenceMismatchError(
+            "Kaldi's text: every line begins with the id of an utterance, and the lists have numbers",
+            where=name,
+            expected=f"plain text, line n for list n of {wanted.source}, or lists of these utterances",
+            got=", ".join(map(shorten, first_words[:3])),
+        )
+    return "lines"
+
+
+def _is_name(word: str) -> bool:
+    """Whether it looks like an utterance's id: letters and digits in one word."""
+    return any(map(str.isdigit, word)) and any(map(str.isalpha, word))
 
 
 def _read_one(path: Path, wanted: _Wanted, style: str | None) -> list[str]:
     """One reference a list, from one file."""
-    by = _by_utterance if (style or _style(path, wanted)) == "kaldi" else _by_line
-    texts = by(path, wanted)
-    check_words(texts, os.fspath(path))
+    name = os.fspath(path)
+    lines = list(read_lines(path))  # once: it may be a pipe
+    by = _by_utterance if (style or _style(lines, name, wanted)) == "kaldi" else _by_line
+    texts = by(lines, name, wanted)
+    check_words(texts, name)
     return texts
 
 
@@ -129,10 +151,9 @@ def check_words(references: Sequence[str], where: str) -> None:
         )
 
 
-def _by_utterance(path: Path, wanted: _Wanted) -> list[str]:
-    name = os.fspath(path)
+def _by_utterance(lines: Lines, name: str, wanted: _Wanted) -> list[str]:
     texts: dict[str, str] = {}
-    for row, (utterance, text) in enumerate(read_texts(path)):
+    for row, (utterance, text) in enumerate(parse_texts(lines, name)):
         if utterance in texts:
             raise FormatError(f"utterance {utterance} stands there twice", where=f"{name}:{row + 1}")
         texts[utterance] = text
@@ -148,9 +169,8 @@ def _by_utterance(path: Path, wanted: _Wanted) -> list[str]:
     return [texts[utterance] for utterance in wanted.ids]
 
 
-def _by_line(path: Path, wanted: _Wanted) -> list[str]:
-    name = os.fspath(path)
-    texts = [squeeze(line) for _, line in read_lines(path)]
+def _by_line(lines: Lines, name: str, wanted: _Wanted) -> list[str]:
+    texts = [squeeze(line) for _, line in lines]
     wrong = [list_id for list_id in wanted.ids if not (list_id.isascii() and list_id.isdigit())]
     if wrong and wanted.format_name == "jsonl":  # ids are names: by position
         numbers = list(range(len(wanted.ids)))

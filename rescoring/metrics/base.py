@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nbest.errors import ReferenceMismatchError
 
 References = Sequence[Sequence[str]]  # S segments, each with its reference texts
+VARIOUS = -1  # sacrebleu's number of references where segments have different ones
 
 
 @dataclass(frozen=True)

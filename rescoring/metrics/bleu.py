@@ -13,6 +13,7 @@ from sacrebleu.metrics.bleu import BLEU
 
 from nbest.errors import ConfigError
 from rescoring.metrics.base import (
+    VARIOUS,
     References,
     Report,
     check_references,
@@ -25,7 +26,6 @@ from rescoring.metrics.ngrams import clipped_matches
 
 ORDER = 4  # Papineni et al. 2002; sacrebleu's default
 PERFECT = 100.0  # the logarithms' rounding goes beyond it
-VARIOUS = -1  # sacrebleu's number of references where segments have different ones
 TOKENIZERS = ("none", "13a", "intl", "char", "zh")  # those of sacrebleu's that download nothing
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.chrf import CHRF
 
 from rescoring.metrics.base import (
+    VARIOUS,
     References,
     Report,
     check_references,
@@ -21,7 +22,6 @@ from rescoring.metrics.ngrams import clipped_matches
 ORDER = 6  # Popovic 2015; sacrebleu's default
 BETA = 2  # recall counts twice; sacrebleu's default
 BLOCK = 1 << 14  # texts at a time: a text has several hundred n-grams
-VARIOUS = -1  # sacrebleu's number of references where segments have different ones
 
 
 class Chrf:

@@ -11,6 +11,7 @@ from service.cli.loading import open_lists, open_scorer
 
 if TYPE_CHECKING:
     from models.scoring.engine import Precision
+    from rescoring.text import Pipeline
     from service.registry import TokenScorer
 
 _BLOCK = 4096  # sentences scored at once
@@ -21,9 +22,9 @@ _BLOCK = 4096  # sentences scored at once
 @click.option(
     "--lm", required=True, metavar="MODEL", help="A directory, a shipped model's name, or kenlm:FILE."
 )
-@click.option("--text/--no-text", "with_text", default=False, help="Also print the sentence.")
+@click.option("--print-text", is_flag=True, help="Print the sentence too.")
 @click.option("--tokens", is_flag=True, help="One line per token instead: sentence, token, log-prob, OOV.")
-@click.option("--lower", is_flag=True, help="Lower-case the sentences first.")
+@options.model_text
 @options.list_format
 @options.words
 @options.beam_size
@@ -33,9 +34,9 @@ _BLOCK = 4096  # sentences scored at once
 def score(
     sentences: str,
     lm: str,
-    with_text: bool,
+    print_text: bool,
     tokens: bool,
-    lower: bool,
+    text: str | None,
     list_format: str | None,
     words_txt: str | None,
     beam_size: int | None,
@@ -52,22 +53,23 @@ def score(
     from nbest.errors import ConfigError
     from nbest.files import write_whole
     from nbest.signature import signature
-    from rescoring.text import get_pipeline
+    from rescoring.text import DEFAULT_PIPELINE, get_pipeline
 
+    prepare = get_pipeline(text or DEFAULT_PIPELINE)
     if list_format is None and (words_txt is not None or beam_size is not None):
         raise ConfigError("only lists have that", where="--words or --beam-size", expected="--format NAME")
     scorer = open_scorer(lm, self_normalized=self_normalized, precision=precision)
     sums = _Sums(exact=not self_normalized)
     with write_whole(out) as stream:
         texts = _texts(sentences, list_format, words_txt, beam_size)
-        for block in _blocks(texts, lower):
+        for block in _blocks(texts, prepare):
             lines = _token_lines if tokens else _sentence_lines
-            stream.writelines(f"{line}\n".encode() for line in lines(scorer, block, sums, with_text))
+            stream.writelines(f"{line}\n".encode() for line in lines(scorer, block, sums, print_text))
     click.echo(str(sums), err=True)
     name = scorer.name.replace("|", "_").replace(
         "\n", "_"
     )  # what parts a signature, a directory may be called
-    parts = {name: scorer.digest, "precision": precision, "text": get_pipeline(_pipeline(lower)).name}
+    parts = {name: scorer.digest, "precision": precision, "text": prepare.name}
     click.echo(f"signature {signature(parts)}", err=True)
 
 
@@ -95,10 +97,6 @@ class _Sums:
         )
 
 
-def _pipeline(lower: bool) -> str:
-    return "lower" if lower else "raw"
-
-
 def _texts(path: str, list_format: str | None, words_txt: str | None, beam_size: int | None) -> Iterator[str]:
     """Lines; of lists the hypotheses in the order of their file, as --add-feature takes scores."""
     from nbest.files import read_lines
@@ -113,10 +111,7 @@ def _texts(path: str, list_format: str | None, words_txt: str | None, beam_size:
             yield from (lists.texts[row] for row in hypothesis_rows(lists).tolist())
 
 
-def _blocks(texts: Iterator[str], lower: bool) -> Iterator[list[str]]:
-    from rescoring.text import get_pipeline
-
-    prepare = get_pipeline(_pipeline(lower))
+def _blocks(texts: Iterator[str], prepare: "Pipeline") -> Iterator[list[str]]:
     block: list[str] = []
     for line in texts:
         block.append(line)
@@ -127,7 +122,7 @@ def _blocks(texts: Iterator[str], lower: bool) -> Iterator[list[str]]:
         yield prepare(block)
 
 
-def _sentence_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, with_text: bool) -> Iterator[str]:
+def _sentence_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, print_text: bool) -> Iterator[str]:
     scores = scorer.score(block)
     rows = zip(
         block,
@@ -138,14 +133,14 @@ def _sentence_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, with_t
     )
     for text, nat_log_prob, tokens, oov in rows:
         sums.add(nat_log_prob, tokens, oov)
-        yield f"{nat_log_prob:.6f}\t{tokens}\t{oov}" + (f"\t{text}" if with_text else "")
+        yield f"{nat_log_prob:.6f}\t{tokens}\t{oov}" + (f"\t{text}" if print_text else "")
 
 
-def _token_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, with_text: bool) -> Iterator[str]:
+def _token_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, print_text: bool) -> Iterator[str]:
     for text, found in zip(block, scorer.score_tokens(block), strict=True):
         number = sums.sentences + 1
         for one in found:
             line = f"{number}\t{one.token}\t{one.nat_log_prob:.6f}\t{int(one.is_oov)}"
-            yield f"{line}\t{text}" if with_text else line
+            yield f"{line}\t{text}" if print_text else line
         total = math.fsum(one.nat_log_prob for one in found)
         sums.add(total, len(found), sum(one.is_oov for one in found))

@@ -1,3 +1,5 @@
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,34 @@ def test_real_references(shared: Path) -> None:
     assert len(references) == 238
     with pytest.raises(ReferenceMismatchError, match=r"without a reference: 238 .* without a list: 392"):
         read_references(data / "asr" / "dev" / "text", spoken)
+
+
+def test_kaldis_text_is_not_taken_for_plain_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = file(tmp_path, "1 one b\n0\tzero a\n")
+    assert read_references(path, moses(0, 1)) == (("zero a",), ("one b",))
+    assert caplog.messages == [f"{path}: taken for Kaldi's text: its lines begin with the ids of the lists"]
+    path = file(tmp_path, "utt-001 zero\nutt-002 one\n")
+    with pytest.raises(ReferenceMismatchError) as caught:
+        read_references(path, moses(0, 1))
+    assert str(caught.value) == (
+        f"{path}: Kaldi's text: every line begins with the id of an utterance, and the lists have numbers; "
+        "expected plain text, line n for list n of lists, or lists of these utterances; "
+        "got 'utt-001', 'utt-002'"
+    )
+    assert read_references(path, moses(0, 1), "lines") == (("utt-001 zero",), ("utt-002 one",))
+
+
+@pytest.mark.parametrize("text", ["2nd zero\nthe one\n", "1st zero\n1st one\n", "1 zero\n2 one\n", "a\nb\n"])
+def test_plain_text_is_plain_text(tmp_path: Path, text: str) -> None:
+    found = read_references(file(tmp_path, text), moses(0, 1))
+    assert [one for (one,) in found] == text.split("\n")[:-1]
+
+
+def test_references_may_come_through_a_pipe(tmp_path: Path) -> None:
+    for lists, text in ((moses(0, 1), "zero\none\n"), (jsonl("a", "b"), "b one\na zero\n")):
+        pipe = tmp_path / f"pipe-{len(text)}"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=(text,))
+        writer.start()
+        assert read_references(pipe, lists) == (("zero",), ("one",))
+        writer.join()

@@ -29,11 +29,24 @@ def test_counts_by_hand(hypothesis: str, reference: str, edits: int, words: int)
     assert Ter().counts([hypothesis], np.array([0]), [[reference]]).tolist() == [[edits, words]]
 
 
-@given(st.lists(st.tuples(text, text), min_size=1, max_size=6))
-def test_score_of_sums_is_sacrebleus_corpus_score(pairs: list[tuple[str, str]]) -> None:
-    texts, references = [text for text, _ in pairs], [[reference] for _, reference in pairs]
+def test_of_several_references_the_nearest_counts_and_the_average_length() -> None:
+    """Snover et al. 2006, section 2; segment 0 has two references of 3 and 2 words, segment 1 three."""
+    references = [["a b c", "a b"], ["a", "b c", "c d e"]]
+    counts = Ter().counts(["a b", "x", "c d"], np.array([0, 0, 1]), references)
+    assert counts.tolist() == [[6 * 0, 6 * 2.5], [6 * 2, 6 * 2.5], [6 * 1, 6 * 2]]
+    assert Ter().score(counts[[0, 2]].sum(axis=0)) == pytest.approx(100 * 1 / 4.5)
+
+
+@given(st.lists(st.tuples(text, st.lists(text, min_size=1, max_size=4)), min_size=1, max_size=6))
+def test_score_of_sums_is_sacrebleus_corpus_score(pairs: list[tuple[str, list[str]]]) -> None:
+    texts, references = [text for text, _ in pairs], [several for _, several in pairs]
     sums = Ter().counts(texts, np.arange(len(texts)), references).sum(axis=0)
-    wanted = TER().corpus_score(texts, [[reference for _, reference in pairs]]).score
+    streams = [[several[k] if k < len(several) else None for several in references] for k in range(4)]
+    scorer = TER()
+    wanted = scorer.corpus_score(
+        texts, [stream for stream in streams if any(s is not None for s in stream)]
+    ).score
+    assert Ter().signature_for(references) == str(scorer.get_signature())
     assert Ter().score(sums) == pytest.approx(wanted, rel=1e-13)
     assert Ter().report(texts, references).score == pytest.approx(wanted, rel=1e-13)
 
@@ -53,10 +66,10 @@ def test_signatures() -> None:
     assert Ter().signature_for([["a"]]) == Ter().report(["a"], [["b"]]).signature == f"nrefs:1|{wanted}"
 
 
-def test_one_reference_and_no_texts() -> None:
+def test_no_reference_and_no_texts() -> None:
     assert Ter().counts([], np.zeros(0, dtype=np.int64), [["a"]]).shape == (0, 2)
-    with pytest.raises(ReferenceMismatchError, match="translation edit rate needs one reference a segment"):
-        Ter().counts(["a"], np.array([0]), [["a", "b"]])
+    with pytest.raises(ReferenceMismatchError, match="segment without a reference"):
+        Ter().counts(["a"], np.array([0]), [[]])
 
 
 def test_real_lists(mt_dev: Any) -> None:

@@ -293,7 +293,7 @@ def test_the_document_names_every_format_and_step(repository: Path) -> None:
 def test_score_scores_the_hypotheses_of_lists(run: Any, tmp_path: Path, name: str) -> None:
     path = made(tmp_path, name)
     beam = ["--beam-size", 2] if name == "nemo" else []
-    result = run("score", path, "--format", name, *beam, "--lm", "small", "--text")
+    result = run("score", path, "--format", name, *beam, "--lm", "small", "--print-text")
     assert result.exit_code == 0, result.output
     texts = [line.split("\t")[3] for line in result.stdout.split("\n")[:-1]]
     assert texts == ["the cat sat", "a cat sat", "dogs", ""]

@@ -88,7 +88,7 @@ def test_version(run: Any) -> None:
 
 
 def test_options_can_come_from_the_environment(run: Any) -> None:
-    result = run("score", given="a man\n", NBEST_SCORE_LM="small", NBEST_SCORE_TEXT="1")
+    result = run("score", given="a man\n", NBEST_SCORE_LM="small", NBEST_SCORE_PRINT_TEXT="1")
     assert (result.exit_code, result.stdout) == (0, "-3.500000\t3\t0\ta man\n")
 
 
@@ -117,7 +117,7 @@ def test_every_option_has_a_help_text() -> None:
 def test_a_reader_who_leaves_ends_it_quietly(tmp_path: Path, tiny: Path) -> None:
     text = tmp_path / "many.txt"
     text.write_text("a man is riding a horse\n" * 50_000)
-    command = f"{sys.executable} -m service.cli.main score --lm {tiny} --text {text} | head -1"
+    command = f"{sys.executable} -m service.cli.main score --lm {tiny} --print-text {text} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout.endswith("a man is riding a horse\n")
     assert done.stderr == ""

@@ -32,13 +32,13 @@ def test_score_tokens(run: Any) -> None:
 
 
 def test_score_splits_lines_at_newlines_only(run: Any) -> None:
-    result = run("score", "--lm", "small", "--text", given="a\x0bman\x85a\u2028man\r\n")
+    result = run("score", "--lm", "small", "--print-text", given="a\x0bman\x85a\u2028man\r\n")
     (line,) = result.stdout.split("\n")[:-1]
     assert line.split("\t")[1:] == ["2", "1", "a\x0bman\x85a\u2028man"]
 
 
 def test_score_lower(run: Any) -> None:
-    assert run("score", "--lm", "small", "--lower", given="A MAN\n").stdout == "-3.500000\t3\t0\n"
+    assert run("score", "--lm", "small", "--text", "lower", given="A MAN\n").stdout == "-3.500000\t3\t0\n"
 
 
 def test_score_of_nothing(run: Any) -> None:
