@@ -1,7 +1,7 @@
 """N-best lists as columns: segment ids, offsets, texts and one feature matrix."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,14 @@ from nbest.errors import FeatureError, FormatError, NonFiniteFeatureError, short
 
 @dataclass(frozen=True)
 class Feature:
-    """A named feature; `width` columns of the matrix (Moses' vectors have more than one)."""
+    """A named feature; `width` columns of the matrix (Moses' vectors have more than one).
+
+    sparse  absent on some hypotheses, and 0 there: it may be absent everywhere in other lists
+    """
 
     name: str
     width: int = 1
+    sparse: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from rescoring.weights import Model, WeightSet, dump_weights
 UnknownFeature = Literal["error", "ignore"]
 TOTALS = SUMS  # what a decoder's own weighted sum is called
 HOW_TO_WEIGH = "rescore --weight NAME=VALUE, or tune --initial with these weights"
+MOST_NAMES = 20  # in a warning
 DEFAULT_WEIGHT = 1.0  # of the decoder's total and of each model, where no weights are given
 
 
@@ -139,7 +140,9 @@ def weigh(
         return weights, vector, [warning]
     weights.check_models({scorer.name: scorer.digest for scorer in scorers})
     vector, ignored = fit(weights, schema, lists.source, scorers, unknown_feature)
-    warnings = [f"features without a weight are ignored: {', '.join(ignored)}"] if ignored else []
+    some = ", ".join(ignored[:MOST_NAMES])
+    some += f" and {len(ignored) - MOST_NAMES} more" if len(ignored) > MOST_NAMES else ""
+    warnings = [f"features without a weight are ignored: {some}"] if ignored else []
     return weights, vector, warnings
 
 
@@ -161,10 +164,10 @@ def text_of(weights: WeightSet | None, text: str | None = None) -> str:
 def only_features(lists: NbestLists, names: Sequence[str]) -> NbestLists:
     """The lists with these features only, in this order; raises FeatureError for one that they lack."""
     blocks = [lists.feature(name) for name in names]
-    widths = [block.shape[1] for block in blocks]
+    known = {feature.name: feature for feature in lists.schema}
     return replace(
         lists,
-        schema=tuple(Feature(name, width) for name, width in zip(names, widths, strict=True)),
+        schema=tuple(known[name] for name in names),
         features=np.concatenate([np.zeros((len(lists.texts), 0)), *blocks], axis=1),
     )
 
@@ -228,15 +231,19 @@ def fit(
 ) -> tuple[NDArray[np.float64], list[str]]:
     """(F,) a weight for each column of `schema`, and the features that were ignored; `source` is the lists'.
 
-    Counts that are added here and totals that decoders add have weight 0 unless the weights name them; any
-    other feature without a weight raises WeightsError, or is ignored, as `unknown_feature` says.
+    Counts that are added here and totals that decoders add have weight 0 unless the weights name them. So
+    have sparse features, where the weights were tuned with some: those are the ones that the tuning data did
+    not show. Any other feature without a weight raises WeightsError, or is ignored, as `unknown_feature`
+    says.
     """
     named = [feature for feature in schema if feature.name in weights.features]
     models = [scorer.name for scorer in scorers]
     unknown = [f.name for f in schema if f.name not in weights.features and not _is_ours(f.name, models)]
-    if unknown and unknown_feature == "error":
+    unseen = {feature.name for feature in schema if feature.sparse and weights.sparse}
+    wrong = [name for name in unknown if name not in unseen]
+    if wrong and unknown_feature == "error":
         raise WeightsError(
-            f"features without a weight: {', '.join(map(shorten, unknown))}",
+            f"features without a weight: {', '.join(map(shorten, wrong))}",
             where=source,
             expected=f"a weight for each ({HOW_TO_WEIGH}), or only {', '.join(weights.features)}",
             got=", ".join(feature.name for feature in schema),

@@ -6,6 +6,8 @@ It names the models by digest, the text pipeline, and the tuning data by hash. O
      "models": [{"name": "small", "digest": "sha256:..."}], "text": "raw", "tuned": true,
      "tuning": {"metric": "bleu", "signature": "...", "score": 40.9, "lists_sha256": "...",
                 "references_sha256": "...", "optimizer": "mert", "restarts": 20, "seed": 1}}
+
+``"sparse": [...]`` names features that lists need not have.
 """
 
 import json
@@ -62,12 +64,14 @@ class WeightSet:
     models    the language models among the features; none: the weights are bound to no models
     text      the text pipeline that models were given
     tuning    how they were tuned; None for weights written by hand
+    sparse    features that lists need not have: absent, they are 0, as in Moses
     """
 
     features: Mapping[str, tuple[float, ...]]
     models: tuple[Model, ...] = ()
     text: str = DEFAULT_PIPELINE
     tuning: Tuning | None = None
+    sparse: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.features:
@@ -83,6 +87,10 @@ class WeightSet:
         names = [model.name for model in self.models]
         if len(set(names)) != len(names):
             raise WeightsError("a model is named twice", expected="each model once", got=", ".join(names))
+        if unknown := [name for name in self.sparse if name not in self.features]:
+            raise WeightsError(
+                f"sparse features without a weight: {_listed(unknown)}", expected=_listed(self.features)
+            )
         strangers = [name for name in names if name not in self.features]
         if strangers:
             raise WeightsError(
@@ -114,10 +122,14 @@ class WeightSet:
             )
         values = iter(vector.tolist())
         features = {feature.name: tuple(next(values) for _ in range(feature.width)) for feature in schema}
-        return cls(features, tuple(models), text, tuning)
+        sparse = tuple(feature.name for feature in schema if feature.sparse)
+        return cls(features, tuple(models), text, tuning, sparse)
 
     def vector(self, schema: Sequence[Feature]) -> NDArray[np.float64]:
-        """(F,) a weight for each column; raises WeightsError unless names and widths are the same."""
+        """(F,) a weight for each column; raises WeightsError unless names and widths are the same.
+
+        Only sparse features may be missing from the schema.
+        """
         self._check_features(schema)
         return np.array([w for feature in schema for w in self.features[feature.name]], dtype=np.float64)
 
@@ -163,7 +175,7 @@ class WeightSet:
 
     def _check_features(self, schema: Sequence[Feature], where: str | None = None) -> None:
         widths = {feature.name: feature.width for feature in schema}
-        missing = [name for name in self.features if name not in widths]
+        missing = [name for name in self.features if name not in widths and name not in self.sparse]
         unknown = [name for name in widths if name not in self.features]
         if missing or unknown:
             parts = [f"the lists lack {_listed(missing)}"] if missing else []
@@ -175,7 +187,7 @@ class WeightSet:
                 got=_listed(widths),
             )
         for name, values in self.features.items():
-            if len(values) != widths[name]:
+            if len(values) != widths.get(name, len(values)):
                 raise WeightsError(
                     f"feature {shorten(name)} has another width",
                     where=where,
@@ -201,7 +213,8 @@ def write_weights(weights: WeightSet, path: str | os.PathLike[str]) -> None:
 def parse_weights(text: str, where: str = "<memory>") -> WeightSet:
     """As `read_weights`, from the text of a file; `where` stands in error messages."""
     read = StrictJson(where, WeightsError)
-    top = read.mapping(read.parse(text), "", {"format", "features"}, ("models", "text", "tuned", "tuning"))
+    optional = ("models", "text", "sparse", "tuned", "tuning")
+    top = read.mapping(read.parse(text), "", {"format", "features"}, optional)
     if top["format"] != FORMAT:
         raise read.wrong("/format", "not a weight set that is known here", FORMAT, top["format"])
     features = read.mapping(top["features"], "/features")
@@ -213,9 +226,11 @@ def parse_weights(text: str, where: str = "<memory>") -> WeightSet:
         )
     pipeline = read.string(top.get("text", DEFAULT_PIPELINE), "/text")
     columns = {name: _weights(read, values, pointer("/features", name)) for name, values in features.items()}
+    names = read.sequence(top.get("sparse", []), "/sparse")
+    sparse = tuple(read.string(name, f"/sparse/{k}") for k, name in enumerate(names))
     bound = tuple(_model(read, model, f"/models/{k}") for k, model in enumerate(models))
     try:
-        return WeightSet(columns, bound, pipeline, tuning)
+        return WeightSet(columns, bound, pipeline, tuning, sparse)
     except WeightsError as error:
         raise WeightsError(error.message, where=where, expected=error.expected, got=error.got) from None
 
@@ -231,6 +246,8 @@ def dump_weights(weights: WeightSet) -> str:
         "text": weights.text,
         "tuned": weights.tuned,
     }
+    if weights.sparse:
+        content["sparse"] = list(weights.sparse)
     if weights.tuning is not None:
         content["tuning"] = asdict(weights.tuning)
         if not weights.tuning.runs:

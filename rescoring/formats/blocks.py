@@ -194,7 +194,9 @@ class _Survey:
         return [name for name, count in self.present.items() if count < self.rows]
 
     def finish(self) -> tuple[tuple[Feature, ...], Sequence[str]]:
-        return tuple(Feature(name, width) for name, width in self.widths.items()), self._absent()
+        absent = set(self._absent())
+        schema = tuple(Feature(name, width, name in absent) for name, width in self.widths.items())
+        return schema, [name for name in self.widths if name in absent]
 
 
 def _with_schema(block: NbestLists, schema: tuple[Feature, ...], source: str) -> NbestLists:
@@ -211,4 +213,5 @@ def _with_schema(block: NbestLists, schema: tuple[Feature, ...], source: str) ->
             for record in block.records
         )
         block = replace(block, schema=schema, features=np.concatenate(parts, axis=1), records=records)
-    return block if block.source == source else replace(block, source=source)
+    same = block.source == source and not any(feature.sparse for feature in schema)
+    return block if same else replace(block, source=source, schema=schema)  # which are sparse, the file says

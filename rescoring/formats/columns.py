@@ -93,7 +93,8 @@ def _survey(
             expected=f"at most {MAX_CELLS} cells",
             got=f"{row} lines x {sum(widths.values())} columns",
         )
-    return tuple(Feature(name, width) for name, width in widths.items()), sparse
+    absent = set(sparse)
+    return tuple(Feature(name, width, name in absent) for name, width in widths.items()), sparse
 
 
 def _everywhere(present: dict[str, int], rows: int) -> int:

@@ -39,9 +39,9 @@ def read_references(
     No path: those that the lists carry. A path without a file stands for the files PATH0, PATH1, ... (Moses).
     `style` is told from the lists' format unless given: kaldi where lists have names (kaldi, srilm, espnet,
     mlm), lines where they have numbers; but kaldi, which is said, if their ids begin the lines, and an error
-    if other ids do. Lists of JSON Lines take kaldi if their ids begin the lines. With `allow_extra` references
-    without a list are allowed (for a part of a set), else they are an error. The texts go through the pipeline
-    `text`. Raises ReferenceMismatchError naming both sides, FormatError naming file and line.
+    if other ids do. Lists of JSON Lines take kaldi if their ids begin the lines. With `allow_extra`
+    references without a list are allowed (for a part of a set), else they are an error. The texts go through
+    the pipeline `text`. Raises ReferenceMismatchError naming both sides, FormatError naming file and line.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if given:

@@ -231,3 +231,17 @@ def test_check_names_both_sides(check: Callable[[], object], message: str) -> No
     with pytest.raises(WeightsError) as caught:
         check()
     assert str(caught.value) == message
+
+
+def test_sparse_features_may_be_absent_and_dense_ones_not() -> None:
+    schema = (Feature("LM0"), Feature("WT_a~b", sparse=True), Feature("WT_c~d", sparse=True))
+    weights = WeightSet.from_vector(np.array([1.0, 2.0, 3.0]), schema)
+    assert weights.sparse == ("WT_a~b", "WT_c~d")
+    assert parse_weights(dump_weights(weights)) == weights
+    assert weights.vector([Feature("LM0"), Feature("WT_c~d")]).tolist() == [1.0, 3.0]
+    with pytest.raises(WeightsError, match="the lists lack 'LM0'"):
+        weights.vector([Feature("WT_c~d")])
+    with pytest.raises(WeightsError, match="feature 'WT_c~d' has another width"):
+        weights.vector([Feature("LM0"), Feature("WT_c~d", 2)])
+    with pytest.raises(WeightsError, match="sparse features without a weight: 'x'"):
+        parse_weights(dump_weights(weights).replace('  "WT_a~b",\n', '  "x",\n'))

@@ -149,3 +149,11 @@ def test_memory_is_that_of_a_block_not_of_the_file(tmp_path: Path, suffix: str) 
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.25 * peaks[0] + 500 * 200  # and what ids take
+
+
+def test_which_features_are_sparse_is_known_in_every_block(tmp_path: Path) -> None:
+    lines = [f"{n} ||| a ||| LM0= -1 {'WT_x= 1' if n != 3 else ''} ||| 0" for n in range(6)]
+    (tmp_path / "x").write_text("\n".join(lines))
+    with open_blocks(tmp_path / "x", size=1) as blocks:
+        assert [[one.sparse for one in block.schema] for block in blocks] == [[False, True]] * 6
+    assert [one.sparse for one in read_nbest(tmp_path / "x").schema] == [False, True]

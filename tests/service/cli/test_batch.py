@@ -183,7 +183,7 @@ def test_stopped_it_keeps_what_is_finished_and_says_so(
     assert not out.exists()
     ended, said = finish(start(*arguments(big, ".xz"), "--out", out))
     taken_up = int(said.split(" of 5 blocks were finished by an earlier run")[0].split(" ")[-1])
-    assert taken_up in (finished, finished + 1)  # one may be on the disk, and the signal come before it counts
+    assert taken_up in (finished, finished + 1)  # on the disk, when the signal came before it counted
     assert f"lists {LISTS}  hypotheses {10 * LISTS} " in said
     assert (ended, content(out)) == (0, expected(".xz"))
 

@@ -120,3 +120,26 @@ def test_what_does_not_go_together(
     result = run("tune", lists, "--ref", references, *TUNE, *options)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_sparse_features_of_tuning_and_test_lists_need_not_be_the_same(run: Any, tmp_path: Path) -> None:
+    """As in Moses: absent is 0; what the tuning lists did not show has no weight. Dense ones are required."""
+    dev, test, weights = tmp_path / "dev", tmp_path / "test", tmp_path / "w.json"
+    dev.write_text(
+        "0 ||| a man ||| LM0= -3 WT_a= 1 WT_b= 2 ||| 1\n0 ||| a horse ||| LM0= -2 ||| 1\n"
+        "1 ||| a dog ||| LM0= -2 WT_b= 1 ||| 1\n1 ||| a cat ||| LM0= -3 ||| 1\n"
+    )
+    (tmp_path / "ref").write_text("a man\na dog\n")
+    test.write_text("0 ||| a horse ||| LM0= -2 WT_c= 1 ||| 1\n0 ||| a man ||| LM0= -3 WT_b= 2 ||| 1\n")
+    tuned = run("tune", dev, "--ref", tmp_path / "ref", "--metric", "wer", "--restarts", 2, "--out", weights)
+    assert tuned.exit_code == 0, tuned.output
+    assert json.loads(weights.read_text())["sparse"] == ["WT_a", "WT_b"]
+    result = run("rescore", test, "--weights", weights, "--one-best")
+    assert (result.exit_code, result.stdout) == (0, "a man\n")
+    assert "warning: features without a weight are ignored: WT_c" in result.stderr
+    test.write_text("0 ||| a horse ||| WT_b= 1 ||| 1\n")
+    missing = run("rescore", test, "--weights", weights, "--one-best")
+    assert (missing.exit_code, "the lists lack 'LM0'" in missing.stderr) == (2, True)
+    test.write_text("0 ||| a horse ||| LM0= -2 LM1= 1 ||| 1\n")
+    unknown = run("rescore", test, "--weights", weights, "--one-best")
+    assert (unknown.exit_code, "features without a weight: 'LM1'" in unknown.stderr) == (2, True)
