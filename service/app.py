@@ -14,15 +14,15 @@ from service import errors, openapi
 from service.device import check_device
 from service.headers import Headers
 from service.registry import TokenScorer
-from service.routes import evaluate, health, models, page, rescore, score
+from service.routes import evaluate, health, models, page, rescore, score, weights
 from service.settings import Settings, load_settings
 from service.state import build
 
 DESCRIPTION = """Rescores n-best lists of speech recognisers and machine translators with compressed language
 models. Log-probabilities are natural logarithms, larger is better.
 
-Every call is pure: it changes nothing and is safe to retry. The same request gives the same answer up to
-float32 rounding in the models' scores: texts are scored in batches, cut by load and shared with other
+Scoring, ranking and evaluating change nothing and are safe to retry. The same request gives the same answer
+up to float32 rounding in the models' scores: texts are scored in batches, cut by load and shared with other
 requests, so that a score may differ from call to call by some 1e-5 nats.
 
 This service takes {max_body_bytes} bytes of body (as sent, and once decompressed), {max_lists} lists,
@@ -72,7 +72,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    for module in (rescore, score, models, evaluate, health, page):
+    for module in (rescore, score, models, weights, evaluate, health, page):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=Path(__file__).parent / "web"), name="web")
     errors.install(app)

@@ -78,6 +78,30 @@ class ScoringFailedError(NbestError):
     slug = "scoring-failed"
 
 
+class ConflictError(NbestError):
+    """What is asked for cannot be done to what is there."""
+
+    slug = "conflict"
+
+
+class PreconditionFailedError(NbestError):
+    """What is there is not what the caller has seen."""
+
+    slug = "precondition-failed"
+
+
+class PreconditionMissingError(NbestError):
+    """What is there is changed only by a request that says which state it has seen."""
+
+    slug = "precondition-required"
+
+
+class StorageError(NbestError):
+    """The service cannot keep what was sent."""
+
+    slug = "storage-failed"
+
+
 # The nearest class in the error's ancestry decides, so a more special class may stand anywhere.
 STATUS: dict[type[NbestError], int] = {
     NbestError: 500,
@@ -92,6 +116,10 @@ STATUS: dict[type[NbestError], int] = {
     ConfigError: 422,
     NotFoundError: 404,
     LimitError: 413,
+    ConflictError: 409,
+    PreconditionFailedError: 412,
+    PreconditionMissingError: 428,
+    StorageError: 507,
     ModelFileError: 503,  # the service's own file: the caller can only come back or tell the operator
     WeightSetFileError: 503,
     BusyError: 429,
@@ -100,6 +128,7 @@ STATUS: dict[type[NbestError], int] = {
 }
 
 _LONGEST_KEY = 200
+_MENDED_SECONDS = 30  # what an operator has to mend is not worth asking for at once
 _HYPOTHESIS = re.compile(r"^(/.*), hypothesis ([0-9]+)$")  # how columns name a row; a pointer names it so
 _QUOTED = re.compile(r"""(['"])(.*?)(?:\1|(… \([0-9]+ characters\)))""", re.DOTALL)  # as `shorten` quotes
 MEDIA_TYPE = "application/problem+json"
@@ -172,10 +201,14 @@ def problem_response(document: Problem, headers: dict[str, str] | None = None) -
 async def on_nbest_error(_: Request, error: Exception) -> Response:
     """Anything raised on purpose."""
     assert isinstance(error, NbestError)
-    headers = {}
+    return problem_response(problem(error), _headers(error))
+
+
+def _headers(error: NbestError) -> dict[str, str]:
+    """When to come back, where that helps."""
     if isinstance(error, BusyError):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
-    return problem_response(problem(error), headers)
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    return {"Retry-After": f"{_MENDED_SECONDS}"} if status_of(error) == 503 else {}
 
 
 async def on_http_exception(_: Request, error: Exception) -> Response:

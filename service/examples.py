@@ -79,3 +79,10 @@ EVALUATE: dict[str, Any] = {
         "value": {"metric": "wer", "hypotheses": ["a man rides"], "references": ["a man is riding"]},
     },
 }
+
+WEIGHTS: dict[str, Any] = {
+    "by-hand": {
+        "summary": "Weights written by hand",
+        "value": {"format": "nbest-weights/1", "features": {"ac": 1.0, "lm": 1.2, "word_count": 0.5}},
+    }
+}

@@ -9,10 +9,16 @@ from pydantic.json_schema import models_json_schema
 
 from service import examples
 from service.errors import MEDIA_TYPE, Problem
-from service.schemas import EvaluateRequest, Options, RescoreRequest, ScoreRequest
+from service.schemas import EvaluateRequest, Options, RescoreRequest, ScoreRequest, WeightsRequest
 
 _REFERENCE = "#/components/schemas/{model}"
-_REQUESTS: tuple[type[BaseModel], ...] = (RescoreRequest, ScoreRequest, EvaluateRequest, Problem)
+_REQUESTS: tuple[type[BaseModel], ...] = (
+    RescoreRequest,
+    ScoreRequest,
+    EvaluateRequest,
+    WeightsRequest,
+    Problem,
+)
 
 
 _QUERY: dict[str, dict[str, Any]] = {  # of a text body; a JSON body has all of it in itself
@@ -33,9 +39,8 @@ def documented(request: type[BaseModel], *, text: bool = False) -> dict[str, Any
     }
     if text:
         content["text/plain"] = {"schema": {"type": "string"}}
-    problem = {"$ref": _REFERENCE.format(model=Problem.__name__)}
     responses = {
-        status: {"description": words, "content": {MEDIA_TYPE: {"schema": problem}}}
+        status: _problem(words)
         for status, words in {
             "400": "The body cannot be read",
             "404": "No model or weight set of that name",
@@ -53,6 +58,33 @@ def documented(request: type[BaseModel], *, text: bool = False) -> dict[str, Any
     ]  # fmt: skip
     found = {"requestBody": {"required": True, "content": content}, "responses": responses}
     return found | {"parameters": parameters} if text else found
+
+
+def conditional(request: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The OpenAPI entry of a route that takes conditions, and a `request` as its body where one is given."""
+    found = documented(request) if request else {"responses": {}}
+    words = {
+        "404": "No weight set of that name",
+        "409": "The name cannot be written or taken away",
+        "412": "What is there is not what If-Match or If-None-Match says",
+        "428": "What is there is changed only with If-Match",
+        "507": "There is no room",
+    }
+    found["responses"] |= {status: _problem(said) for status, said in words.items()}
+    headers = {
+        "If-Match": "the ETag of what is replaced, or *",
+        "If-None-Match": "*: only a new name; or an ETag",
+    }
+    found["parameters"] = [
+        {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
+        for name, said in headers.items()
+    ]
+    return found
+
+
+def _problem(words: str) -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(model=Problem.__name__)}
+    return {"description": words, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def install(app: FastAPI) -> None:
@@ -77,11 +109,12 @@ def install(app: FastAPI) -> None:
         _give(document, "/v1/rescore", "text/plain", text)
         _give(document, "/v1/score", "application/json", score)
         _give(document, "/v1/evaluate", "application/json", examples.EVALUATE)
+        _give(document, "/v1/weights/{name}", "application/json", examples.WEIGHTS, "put")
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _give(document: dict[str, Any], path: str, kind: str, found: dict[str, Any]) -> None:
+def _give(document: dict[str, Any], path: str, kind: str, found: dict[str, Any], verb: str = "post") -> None:
     if found:
-        document["paths"][path]["post"]["requestBody"]["content"][kind]["examples"] = found
+        document["paths"][path][verb]["requestBody"]["content"][kind]["examples"] = found

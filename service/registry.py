@@ -1,24 +1,21 @@
-"""Models and weight sets by name: found by listing, never by path; loaded once, on first use."""
+"""Models by name: found by listing, never by path; loaded once, on first use."""
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from nbest.errors import InputError, ModelFileError, NbestError, NotFoundError, shorten
+from nbest.errors import InputError, ModelFileError, NbestError
 from rescoring.scorer import Scorer
-from rescoring.weights import WeightSet, read_weights
 from service.batching import Batcher
-from service.errors import WeightSetFileError
+from service.names import is_name, unknown
 
 log = logging.getLogger("nbest.service")
 
 MODEL_FILE = "config.json"  # a directory without it holds no model
-_NAME = re.compile(r"[^\s|=:/.][^\s|=:/]*")  # what can be a feature's name and stand in a signature
 
 
 class Token(Protocol):
@@ -112,7 +109,7 @@ class Registry:
         """The model called `name`; raises NotFoundError naming those that there are."""
         entries = {entry.name: entry for entry in self.entries()}
         if name not in entries:
-            raise _unknown("model", name, entries)
+            raise unknown("model", name, list(entries))
         return entries[name]
 
     async def get(self, name: str) -> LoadedModel:
@@ -156,46 +153,8 @@ def _text_scores(scorer: Scorer, texts: Sequence[str]) -> list[TextScore]:
     ]
 
 
-class WeightSets:
-    """The weight sets of a directory: NAME.json is called NAME; read afresh when the file changes."""
-
-    def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
-        self._read: dict[str, tuple[int, WeightSet]] = {}
-
-    def names(self) -> list[str]:
-        """Every weight set there is now."""
-        return sorted(self._files())
-
-    def get(self, name: str) -> WeightSet:
-        """The weight set called `name`; raises NotFoundError, WeightsError."""
-        files = self._files()
-        if name not in files:
-            raise _unknown("weight set", name, sorted(files))
-        changed = files[name].stat().st_mtime_ns
-        if self._read.get(name, (None,))[0] != changed:
-            try:
-                self._read[name] = (changed, read_weights(files[name]))
-            except InputError as error:  # its path is for the log only
-                log.error("the weight set %r cannot be read: %s", name, error)
-                message = f"the weight set {name!r} cannot be read: {error.message}"
-                raise WeightSetFileError(message, expected=error.expected, got=error.got) from error
-        return self._read[name][1]
-
-    def _files(self) -> dict[str, Path]:
-        if self._directory is None:
-            return {}
-        return {p.stem: p for p in _children(self._directory) if p.suffix == ".json" and p.is_file()}
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> NotFoundError:
-    names = ", ".join(known)
-    expected = f"one of {names}" if names else f"no {what}: the service has none"
-    return NotFoundError(f"no such {what}", expected=expected, got=shorten(name))
-
-
 def _children(directory: Path) -> list[Path]:
     if not directory.is_dir():
         log.error("the directory %s of the settings is gone", directory)
         raise NbestError("a directory of the service is gone; its log has the details")
-    return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+    return sorted(path for path in directory.iterdir() if is_name(path.name))

@@ -88,8 +88,27 @@ class InlineWeights(In):
     models: list[dict[str, Any]] | None = Field(
         default=None, description="of a weight set: names and digests of its models, which are checked"
     )
+    sparse: list[str] | None = Field(
+        default=None, description="of a weight set: features that lists need not have"
+    )
     tuned: bool | None = Field(default=None, description="of a weight set: whether it was tuned")
     tuning: dict[str, Any] | None = Field(default=None, description="of a weight set: how it was tuned")
+
+
+class WeightsRequest(InlineWeights):
+    """A weight set as `nbest tune` writes it."""
+
+    format: Literal["nbest-weights/1"]
+
+
+class WeightsWritten(BaseModel):
+    """What a weight set's name means now."""
+
+    request_id: str
+    name: str
+    version: int | None = Field(description="NAME@VERSION stays what was written; none for one put by hand")
+    etag: str = Field(description="what If-Match takes to replace or delete this")
+    changed: bool = Field(description="false where the same content was there already")
 
 
 class Options(In):

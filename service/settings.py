@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         default=1024 * 1024, ge=1, description="longest hypothesis or text in UTF-8 bytes"
     )
     max_features: int = Field(default=5_000, ge=1, description="most feature values of a hypothesis")
+    max_weights_bytes: int = Field(default=1024 * 1024, ge=1, description="largest weight set")
+    max_weight_files: int = Field(
+        default=10_000, ge=1, description="most weight sets, each version counted, that callers may leave"
+    )
     queue_words: int = Field(default=4_000_000, ge=1, description="most words waiting for one model")
     batch_words: int = Field(default=16_384, ge=1, description="words scored in one call of a model")
     access_log: bool = Field(default=True, description="a line in the log for every request")

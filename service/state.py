@@ -10,8 +10,9 @@ from fastapi import Request
 
 from nbest.errors import NbestError
 from service.readiness import Readiness
-from service.registry import Registry, TokenScorer, WeightSets
+from service.registry import Registry, TokenScorer
 from service.settings import Settings
+from service.weight_sets import WeightSets
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def build(
     )
     for name in settings.preload:
         registry.entry(name)
-    return Service(settings, registry, WeightSets(settings.weights), Readiness(), executor)
+    weight_sets = WeightSets(settings.weights, settings.max_weight_files)
+    return Service(settings, registry, weight_sets, Readiness(), executor)
 
 
 def service_of(request: Request) -> Service:

@@ -46,6 +46,12 @@ import click
 @click.option(
     "--max-features", type=click.IntRange(1), help="Most feature values of a hypothesis.  [default: 5000]"
 )
+@click.option("--max-weights-bytes", type=click.IntRange(1), help="Largest weight set.  [default: 1048576]")
+@click.option(
+    "--max-weight-files",
+    type=click.IntRange(1),
+    help="Most weight sets, each version counted, that callers may leave.  [default: 10000]",
+)
 @click.option(
     "--queue-words", type=click.IntRange(1), help="Most words waiting for one model.  [default: 4000000]"
 )

@@ -20,7 +20,7 @@ async def models(request: Request) -> ModelsResponse:
     """
     service = service_of(request)
     listed = []
-    for entry in service.registry.entries():
+    for entry in await asyncio.to_thread(service.registry.entries):
         loaded = service.registry.loaded(entry.name)
         known = await asyncio.to_thread(facts, entry.directory) if entry.directory else ModelFacts()
         digest = (await service.registry.get(entry.name)).scorer.digest if loaded else known.digest
@@ -36,4 +36,4 @@ async def models(request: Request) -> ModelsResponse:
                 figures={name: dict(values) for name, values in known.figures},
             )
         )
-    return ModelsResponse(models=listed, weights=service.weight_sets.names())
+    return ModelsResponse(models=listed, weights=await asyncio.to_thread(service.weight_sets.names))

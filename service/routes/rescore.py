@@ -1,19 +1,18 @@
 """N-best lists in, rankings out: JSON, or a Moses list for a Moses list."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from nbest.errors import FormatError, InputError, LimitError, WeightsError, shorten
+from nbest.errors import FormatError, InputError, LimitError, shorten
 from rescoring.formats import parse_nbest
 from rescoring.formats.moses_write import moses_lines
 from rescoring.nbest import NbestLists
 from rescoring.pipeline import Ranked, with_decoder_total
 from rescoring.text import get_pipeline
-from rescoring.weights import FORMAT, WeightSet, parse_weights
+from rescoring.weights import FORMAT, WeightSet
 from service.answering import Outcome, Question, answer
 from service.bodies import decode_text
 from service.errors import InvalidRequestError, list_fault
@@ -32,6 +31,7 @@ from service.schemas import (
 )
 from service.state import Service, service_of
 from service.validation import validated
+from service.weights_body import weights_at
 
 router = APIRouter(tags=["rescore"])
 _QUERY = ("models", "weights", "text", "unknown_feature", "top_k", "deadline_seconds")
@@ -65,7 +65,7 @@ async def _json(service: Service, request: Request, body: bytes) -> Response:
     lists = await asyncio.to_thread(
         read_lists, envelope.lists, service.settings.max_text_bytes, service.settings.max_features
     )
-    weights, name = _weights(service, envelope.weights)
+    weights, name = await asyncio.to_thread(_weights, service, envelope.weights)
     contents = [one.content for one in lists]
     question = Question(envelope.models, weights, name, envelope.options, contents, envelope.text)
     outcome = await answer(service, question)
@@ -76,7 +76,7 @@ async def _text(service: Service, request: Request, body: bytes) -> Response:
     options, models, weights_name = _query(request)
     text = request.query_params.get("text")
     lists = await asyncio.to_thread(_moses, body, service)
-    weights, name = _weights(service, weights_name)
+    weights, name = await asyncio.to_thread(_weights, service, weights_name)
     if weights is None:
         lists = await asyncio.to_thread(with_decoder_total, lists)
     if JSON in request.headers.get("accept", ""):
@@ -161,11 +161,7 @@ def _weights(service: Service, asked: str | InlineWeights | None) -> tuple[Weigh
     if not asked.model_fields_set - {"features", "text"}:
         return WeightSet(features=asked.features, text=text), "inline"
     document = {"format": FORMAT, **asked.model_dump(exclude_unset=True, exclude_none=True)}
-    try:
-        return parse_weights(json.dumps(document), "/weights"), "inline"
-    except WeightsError as error:
-        where = (error.where or "/weights").replace("/weights:", "/weights", 1)
-        raise WeightsError(error.message, where=where, expected=error.expected, got=error.got) from None
+    return weights_at(document, "/weights"), "inline"
 
 
 def _check_count(service: Service, count: int) -> None:
