@@ -174,8 +174,7 @@ class SlimMatrix(Matrix):
     """(V, H) as (V, K) codes into (M, H/K) sub-vectors."""
 
     codes: Tensor
-    words_by_code: Tensor
-    code_offsets: Tensor
+    _inverse: tuple[Tensor, Tensor] | None = None
 
     def __init__(
         self,
@@ -193,11 +192,15 @@ class SlimMatrix(Matrix):
             weight = torch.zeros(spec.sub_vectors, in_features // spec.parts)
         self.weight = nn.Parameter(weight)
         self.register_buffer("codes", torch.from_numpy(codes))  # (V, K)
-        order = np.argsort(codes.reshape(-1), kind="stable")
-        counts = np.bincount(codes.reshape(-1), minlength=spec.sub_vectors)
-        offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self.register_buffer("words_by_code", torch.from_numpy((order // self.parts).astype(np.int32)), False)
-        self.register_buffer("code_offsets", torch.from_numpy(offsets.astype(np.int32)), False)
+
+    def _words_by_code(self) -> tuple[Tensor, Tensor]:
+        """(words (V K,) code after code, offsets (M,) of the codes), made when a gradient asks for them."""
+        if self._inverse is None or self._inverse[0].device != self.codes.device:
+            flat = self.codes.flatten()
+            words = flat.argsort(stable=True).div(self.parts, rounding_mode="floor")
+            counts = flat.bincount(minlength=self.sub_vectors)
+            self._inverse = words.int(), (counts.cumsum(0) - counts).int()
+        return self._inverse
 
     def prepare(self, x: Tensor) -> Prepared:
         """(M, N) partial dot products, contiguous over N: K matrix products (Algorithm 1, step 2)."""
@@ -219,7 +222,7 @@ class SlimMatrix(Matrix):
         if torch.is_grad_enabled() and tables.requires_grad:
             if len(codes) != self.out_features:
                 raise RuntimeError("training takes all rows of a slim matrix at once")
-            summed = _SumOfPartials.apply(tables, codes, self.words_by_code, self.code_offsets)  # type: ignore[no-untyped-call]
+            summed = _SumOfPartials.apply(tables, codes, *self._words_by_code())  # type: ignore[no-untyped-call]
             return cast("Tensor", summed).t()  # (V, N) -> (N, V)
         return functional.embedding_bag(codes, tables, mode="sum").t()
 
