@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/batch.py LISTS.nbest.gz --lm small --out benchmarks/results
 
 Each figure is of a command of its own, as a user runs it. Rounds go through the numbers of processes in turn,
-so that whatever else the machine does meets all of them; a ratio is the median of the rounds' own ratios. Memory
-is the most that a process held, of the file and of the same lists many times over (with new ids), ranked by the
-decoder's total alone: what a model needs does not grow with the file.
+so that whatever else the machine does meets all of them; a ratio is the median of the rounds' own ratios.
+Memory is the most that a process held, of the file and of the same lists many times over (with new ids),
+ranked by the decoder's total alone: what a model needs does not grow with the file.
 """
 
 import argparse

@@ -34,7 +34,13 @@ def tour(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("document", "least"),
-    [("README.md", 10), ("docs/models.md", 8), ("docs/tuning.md", 6), ("docs/evaluation.md", 12)],
+    [
+        ("README.md", 10),
+        ("docs/models.md", 8),
+        ("docs/tuning.md", 6),
+        ("docs/evaluation.md", 12),
+        ("docs/batch.md", 4),
+    ],
 )
 def test_commands_of_the_documents(tour: Path, repository: Path, document: str, least: int) -> None:
     commands = _commands((repository / document).read_text(encoding="utf-8"))

@@ -56,6 +56,25 @@ def test_nemo_written_again(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "hello word\t2.5\nhello world\t1\n\t4\none\t3\n"
 
 
+def test_nemo_lists_of_several_sizes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "x"
+    path.write_text(BEAMS)
+    lists = read_nbest(path, beam_size=(1, 0, 3))
+    assert (lists.ids, lists.offsets.tolist()) == (("0", "2"), [0, 1, 4])
+    assert caplog.messages == [f"{path}: 1 lists without a hypothesis are left out"]
+    write_nbest(lists, tmp_path / "out", totals=np.array([1, 2.5, 4, 3]))
+    assert (tmp_path / "out").read_text() == "hello world\t1\n\t4\none\t3\nhello word\t2.5\n"
+    with open_blocks(path, beam_size=(1, 0, 3), size=1) as blocks:
+        assert [block.ids for block in blocks] == [("0",), ("2",)]
+    for sizes, total in (((1, 2), 3), ((2, 2, 1), 5)):
+        with pytest.raises(
+            FormatError, match=rf"sizes .* are not those of the lines; expected {total} lines; got 4"
+        ):
+            read_nbest(path, beam_size=sizes)
+    with pytest.raises(ConfigError, match="not a beam size"):
+        read_nbest(path, beam_size=(5, -1))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -376,3 +376,41 @@ def test_a_small_file_leaves_nothing_beside_it(run: Any, lists: Path, tmp_path: 
     before = {one.name for one in tmp_path.iterdir()}
     assert run("rescore", lists, "--out", tmp_path / "out").exit_code == 0
     assert {one.name for one in tmp_path.iterdir()} - before == {"out"}
+
+
+def test_nemos_lists_of_several_sizes(run: Any, tmp_path: Path) -> None:
+    lists, sizes = tmp_path / "beams.tsv", tmp_path / "sizes"
+    lists.write_text("hello world\t-1.5\nhello word\t-1\none\t-4\n")
+    sizes.write_text("2\n1\n")
+    result = run("rescore", lists, "--beam-size", sizes)
+    assert (result.exit_code, result.stdout) == (0, "hello word\t-1\nhello world\t-1.5\none\t-4\n")
+    refused = run("rescore", lists, "--beam-size", sizes, "--failed", tmp_path / "failed")
+    assert (
+        "error: --failed with NeMo's format: its lists have no names; expected --one-best" in refused.stderr
+    )
+    sizes.write_text("2\nx\n")
+    wrong = run("rescore", lists, "--beam-size", sizes)
+    assert f"{sizes}:2: not the size of a list; expected a number; got 'x'" in wrong.stderr
+
+
+def test_an_id_in_two_blocks_is_one_list_in_one_block(big: Path, tmp_path: Path, start: Start) -> None:
+    """Such a file cannot be cut; it is one block, whatever the number of processes."""
+    lists = tmp_path / "lists"
+    first = "".join(line(n, k) for n in range(700) for k in range(10))
+    lists.write_text(first + line(3, 77))
+    code, said = finish(
+        start(lists, "--weights", big / "weights.json", "--jobs", 2, "--out", tmp_path / "out")
+    )
+    assert (code, "the whole file is held in memory" in said) == (0, True)
+    ids = [one.split(" ")[0] for one in (tmp_path / "out").read_text().split("\n")[:-1]]
+    assert ids == sorted(ids, key=int)
+    assert ids.count("3") == 11
+
+
+def test_a_stream_that_is_cut_says_where(run: Any, big: Path, tmp_path: Path) -> None:
+    packed = (big / "lists.gz").read_bytes()
+    (tmp_path / "lists.gz").write_bytes(packed[: len(packed) // 2])
+    for more in ([], ["--failed", tmp_path / "failed"]):
+        result = run("rescore", tmp_path / "lists.gz", *more, "--out", tmp_path / "out")
+        assert (result.exit_code, "broken or truncated stream" in result.stderr) == (2, True)
+    assert not list(tmp_path.glob("out*"))
