@@ -15,6 +15,7 @@ from service.device import check_device
 from service.headers import Headers
 from service.registry import TokenScorer
 from service.routes import evaluate, health, models, page, rescore, score, weights
+from service.security import KeyFile, Keys
 from service.settings import Settings, load_settings
 from service.state import build
 
@@ -76,6 +77,7 @@ def create_app(
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=Path(__file__).parent / "web"), name="web")
     errors.install(app)
+    app.add_middleware(Keys, file=None if settings.keys is None else KeyFile(settings.keys))
     app.add_middleware(Headers, access_log=settings.access_log)
     openapi.install(app)
     return app

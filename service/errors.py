@@ -78,6 +78,34 @@ class ScoringFailedError(NbestError):
     slug = "scoring-failed"
 
 
+class UnauthorizedError(NbestError):
+    """Who asks is not known."""
+
+    slug = "unauthorized"
+
+    def __init__(
+        self, message: str, *, error: str = "", expected: str | None = None, got: str | None = None
+    ) -> None:
+        super().__init__(message, expected=expected, got=got)
+        self.challenge = 'Bearer realm="nbest"' + (f', error="{error}"' if error else "")
+
+
+class ForbiddenError(NbestError):
+    """Who asks is known, and may not do this."""
+
+    slug = "forbidden"
+
+    def __init__(self, message: str, *, scope: str) -> None:
+        super().__init__(message, expected=f"a key with the scope {scope}")
+        self.challenge = f'Bearer realm="nbest", error="insufficient_scope", scope="{scope}"'
+
+
+class KeysFileError(NbestError):
+    """The service's keys cannot be read: a fault of the service, not of the request."""
+
+    slug = "invalid-keys"
+
+
 class ConflictError(NbestError):
     """What is asked for cannot be done to what is there."""
 
@@ -116,6 +144,9 @@ STATUS: dict[type[NbestError], int] = {
     ConfigError: 422,
     NotFoundError: 404,
     LimitError: 413,
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    KeysFileError: 503,
     ConflictError: 409,
     PreconditionFailedError: 412,
     PreconditionMissingError: 428,
@@ -205,7 +236,9 @@ async def on_nbest_error(_: Request, error: Exception) -> Response:
 
 
 def _headers(error: NbestError) -> dict[str, str]:
-    """When to come back, where that helps."""
+    """When to come back, where that helps; or with what."""
+    if isinstance(error, UnauthorizedError | ForbiddenError):
+        return {"WWW-Authenticate": error.challenge}
     if isinstance(error, BusyError):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     return {"Retry-After": f"{_MENDED_SECONDS}"} if status_of(error) == 503 else {}

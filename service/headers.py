@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import on_fault
 from service.requests import request_id
+from service.security import OPEN_BELOW
 
 log = logging.getLogger("nbest.access")
 
@@ -50,6 +51,11 @@ class Headers:
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Content-Security-Policy"] = _PAGE_POLICY
                 headers["Referrer-Policy"] = "no-referrer"
+                headers["X-Frame-Options"] = "DENY"  # for browsers that do not know frame-ancestors
+                headers["Cross-Origin-Opener-Policy"] = "same-origin"
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                if not scope["path"].startswith(OPEN_BELOW):
+                    headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:

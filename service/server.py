@@ -15,6 +15,7 @@ import uvicorn
 from nbest.errors import ConfigError, shorten
 from service.app import create_app
 from service.readiness import Readiness
+from service.security import check_reach
 from service.settings import Settings
 
 
@@ -63,6 +64,7 @@ def run(settings: Settings) -> None:
     _log_with_times_and_tracebacks()
     # Bound here, not by uvicorn: a port that is taken is an error like any other, and port 0 can be told.
     listener = listen(settings.host, settings.port)
+    check_reach(settings, listener.getsockname()[0])
     app = create_app(settings)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
     server = Server(config, app.state.service.readiness, settings.drain_seconds)

@@ -11,6 +11,7 @@ from nbest.errors import ConfigError, shorten
 _EXPECTED = {  # where pydantic's words would not do
     "models": "a directory that is there",
     "weights": "a directory that is there",
+    "keys": "a file that is there",
     "device": "cpu, cuda or cuda:N",
 }
 
@@ -18,10 +19,15 @@ _EXPECTED = {  # where pydantic's words would not do
 class Settings(BaseSettings):
     """Settings of one server process; frozen once made."""
 
-    model_config = SettingsConfigDict(env_prefix="NBEST_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="NBEST_", env_ignore_empty=True, frozen=True, extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    published: str | None = Field(
+        default=None, description="address where others reach the service, if it is not the one to listen on"
+    )
+    keys: Path | None = Field(default=None, description="file of the keys that callers need")
+    no_keys: bool = Field(default=False, description="serve without keys even where others reach the service")
     models: Path | None = Field(default=None, description="directory whose sub-directories are models")
     weights: Path | None = Field(default=None, description="directory whose NAME.json files are weight sets")
     preload: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -59,6 +65,13 @@ class Settings(BaseSettings):
     @classmethod
     def _there(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_dir():
+            raise ValueError
+        return path
+
+    @field_validator("keys")
+    @classmethod
+    def _a_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
             raise ValueError
         return path
 

@@ -3,6 +3,7 @@
     decode.py LISTS.jsonl
 
 NBEST_URL   where the service is; http://nbest:8000
+NBEST_KEY   a key of the service, where it wants one
 NBEST_MODEL a model of the service; without it the first that the service names, if it has any
 """
 
@@ -22,10 +23,13 @@ WEIGHTS = {"ac": 1.0, "lm": 9.5}
 
 def ask(path: str, body: object = None) -> Any:
     """The service's answer as JSON; without a body a GET."""
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get("NBEST_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(
         URL + path,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        headers=headers,
     )
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         return json.load(answer)

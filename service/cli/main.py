@@ -38,6 +38,7 @@ COMMANDS = {
     "oracle": "The best score the lists allow.",
     "convert": "Read n-best lists in one format, write them in another.",
     "serve": "Serve rescoring over HTTP.",
+    "keys": "Make, list and take back the keys of a service.",
 }
 
 

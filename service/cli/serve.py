@@ -19,6 +19,22 @@ import click
     "--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.  [default: 8000]"
 )
 @click.option(
+    "--keys",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File of the keys that callers need, made by `nbest keys create`.  [default: none]",
+)
+@click.option(
+    "--no-keys",
+    is_flag=True,
+    default=None,
+    help="Serve without keys even where others reach the service.  [default: off]",
+)
+@click.option(
+    "--published",
+    metavar="ADDRESS",
+    help="Where others reach the service, if not at --host: a container's address.  [default: none]",
+)
+@click.option(
     "--preload",
     metavar="NAME,NAME",
     help="Models to load before the service says it is ready.  [default: none]",

@@ -13,10 +13,11 @@ from service.openapi import documented
 from service.request_lists import check_text
 from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected
 from service.schemas import EvaluateRequest, EvaluateResponse
+from service.security import needs
 from service.state import Service, service_of
 from service.validation import validated
 
-router = APIRouter(tags=["evaluate"])
+router = APIRouter(tags=["evaluate"], dependencies=[needs("score")])
 
 
 @router.post(

@@ -29,11 +29,12 @@ from service.schemas import (
     RescoreRequest,
     RescoreResponse,
 )
+from service.security import needs
 from service.state import Service, service_of
 from service.validation import validated
 from service.weights_body import weights_at
 
-router = APIRouter(tags=["rescore"])
+router = APIRouter(tags=["rescore"], dependencies=[needs("score")])
 _QUERY = ("models", "weights", "text", "unknown_feature", "top_k", "deadline_seconds")
 
 

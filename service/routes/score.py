@@ -17,10 +17,11 @@ from service.request_lists import check_text
 from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected, within
 from service.results import tokens_out
 from service.schemas import ScoreOut, ScoreRequest, ScoreResponse, Usage
+from service.security import needs
 from service.state import Service, service_of
 from service.validation import validated
 
-router = APIRouter(tags=["score"])
+router = APIRouter(tags=["score"], dependencies=[needs("score")])
 
 
 @router.post("/score", include_in_schema=False)

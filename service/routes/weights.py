@@ -9,6 +9,7 @@ from service.json_body import parse_json
 from service.openapi import conditional
 from service.requests import JSON, body_of, media_type, no_query, request_id
 from service.schemas import WeightsRequest, WeightsWritten
+from service.security import needs
 from service.state import service_of
 from service.weight_sets import Stored
 from service.weights_body import whole_weights
@@ -36,6 +37,7 @@ async def read(request: Request, name: str) -> Response:
     summary="Write a weight set",
     response_model=WeightsWritten,
     openapi_extra=conditional(WeightsRequest),
+    dependencies=[needs("tune")],
 )
 async def write(request: Request, name: str) -> Response:
     """Makes the body, as `nbest tune` writes it, the newest version of NAME; NAME@N stay as they are.
@@ -62,7 +64,13 @@ async def write(request: Request, name: str) -> Response:
     return Response(told.model_dump_json(), status, _headers(written.stored), JSON)
 
 
-@router.delete(_PATH, summary="Take a weight set away", status_code=204, openapi_extra=conditional())
+@router.delete(
+    _PATH,
+    summary="Take a weight set away",
+    status_code=204,
+    openapi_extra=conditional(),
+    dependencies=[needs("tune")],
+)
 async def delete(request: Request, name: str) -> Response:
     """NAME means nothing any more, its versions stay; NAME@N takes an old version away for good.
 

@@ -1,4 +1,6 @@
-// Talks to the service; a problem document becomes a Problem.
+// Talks to the service; a problem document becomes a Problem. A service that wants a key has it asked for.
+
+import { askForKey, key } from "./key.js";
 
 export class Problem extends Error {
   constructor(document) {
@@ -7,10 +9,22 @@ export class Problem extends Error {
   }
 }
 
+/** As fetch, with the key; asks for one where the service does, until it has it or nobody gives one. */
+export async function withKey(path, options = {}) {
+  for (;;) {
+    const given = key();
+    const headers = given ? { ...options.headers, Authorization: `Bearer ${given}` } : options.headers;
+    const response = await fetch(path, { ...options, headers });
+    if (response.status !== 401) return response;
+    const words = given ? "The service does not take this key." : "The service needs a key; it is kept until this tab is closed.";
+    if (!(await askForKey(words))) return response;
+  }
+}
+
 async function call(path, options) {
   let response;
   try {
-    response = await fetch(path, options);
+    response = await withKey(path, options);
   } catch {
     throw new Problem({ detail: "The service cannot be reached." });
   }

@@ -1,16 +1,21 @@
 // Draws /openapi.json: every route, its fields, and examples as commands that can be pasted.
 
+import { withKey } from "./api.js";
+import { key } from "./key.js";
 import { copies, text } from "./view.js";
 
 const quoted = (words) => `'${words.replaceAll("'", `'\\''`)}'`;
 const origin = new URL(".", location.href).href.replace(/\/$/, "");
 
-/** The command that posts one example. */
-function curl(path, kind, value, query) {
-  if (kind === undefined) return `curl -s ${origin}${path}`;
+/** The command that sends one example; the key, where there is one, from the shell's variable. */
+function curl(template, verb, kind, value, query) {
+  const path = template.replace("{name}", "NAME");
+  const start = key() ? 'curl -s -H "Authorization: Bearer $NBEST_KEY"' : "curl -s";
+  const how = verb === (kind ? "post" : "get") ? start : `${start} -X ${verb.toUpperCase()}`;
+  if (kind === undefined) return `${how} ${origin}${path}`;
   const body = typeof value === "string" ? value : JSON.stringify(value, null, 1);
   const address = query ? quoted(`${origin}${path}?${query}`) : `${origin}${path}`;
-  return `curl -s ${address} -H 'Content-Type: ${kind}' --data-binary ${quoted(body)}`;
+  return `${how} ${address} -H 'Content-Type: ${kind}' --data-binary ${quoted(body)}`;
 }
 
 function example(title, command) {
@@ -114,11 +119,12 @@ function route(path, verb, operation, document_) {
   for (const [kind, { schema }] of content)
     if (kind === "application/json")
       card.append(text("h3", "", "Request"), fields(resolve(schema, document_), document_, "required"));
-  if (operation.parameters?.length) {
+  for (const [place, heading, sign] of [["path", "Path", ""], ["query", "Query", "?"], ["header", "Headers", ""]]) {
+    const found = (operation.parameters ?? []).filter((one) => one.in === place);
     const list = text("dl", "fields", "");
-    for (const { name, schema, description } of operation.parameters)
-      list.append(row(`?${name}`, typeWords(schema, document_), description));
-    card.append(text("h3", "", "Query"), list);
+    for (const { name, schema, description } of found)
+      list.append(row(sign + name, typeWords(schema, document_), description));
+    if (found.length) card.append(text("h3", "", heading), list);
   }
   const { 200: good, ...bad } = operation.responses ?? {};
   const answer = good?.content?.["application/json"]?.schema;
@@ -128,16 +134,23 @@ function route(path, verb, operation, document_) {
     for (const [status, { description }] of Object.entries(bad)) list.append(row(status, "", description));
     card.append(folded("Errors", list));
   }
-  if (!content.length) card.append(example("Try it", curl(path)));
+  if (!content.length) card.append(example("Try it", curl(path, verb)));
   for (const [kind, { examples }] of content)
     for (const { summary, value, "x-query": query } of Object.values(examples ?? {}))
-      card.append(example(summary, curl(path, kind, value, query)));
+      card.append(example(summary, curl(path, verb, kind, value, query)));
   return card;
+}
+
+async function described() {
+  const answer = await withKey("openapi.json");
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.detail);
+  return found;
 }
 
 const main = document.getElementById("routes");
 try {
-  const document_ = await (await fetch("openapi.json")).json();
+  const document_ = await described();
   const intro = text("section", "card", "");
   for (const paragraph of document_.info.description.split("\n\n")) intro.append(text("p", "", paragraph.replaceAll("`", "")));
   const routes = Object.entries(document_.paths).flatMap(([path, verbs]) =>

@@ -427,7 +427,7 @@ WORDS = {
     "options": ('{"lists": [1], "options": [1]}', "/options", "wrong type", "an object", "an array of 1 entry"),
     "weights": ('{"lists": [1], "weights": 1}', "/weights", "wrong type", "a string or an object", "1"),
     "weights empty": ('{"lists": [1], "weights": {}}', "/weights", "missing field 'features'", "a field 'features'", "none"),
-    "weights field": ('{"lists": [1], "weights": {"features": {"a": 1}, "x~/": 1}}', "/weights/x~0~1", "unknown field", "one of features, text, format, models, tuned, tuning", "x~/"),
+    "weights field": ('{"lists": [1], "weights": {"features": {"a": 1}, "x~/": 1}}', "/weights/x~0~1", "unknown field", "one of features, text, format, models, sparse, tuned, tuning", "x~/"),
     "a feature called int": ('{"lists": [1], "weights": {"features": {"int": "1"}}}', "/weights/features/int", "wrong type", "a finite number or an array of them", "the string '1'"),
     "top_k": ('{"lists": [1], "options": {"top_k": 0}}', "/options/top_k", "number out of range", "at least 1", "0"),
     "top_k beyond": ('{"lists": [1], "options": {"top_k": 99999999999999999999}}', "/options/top_k", "number out of range", "at most 2147483647", "99999999999999999999"),

@@ -143,6 +143,8 @@ def test_help_says_the_defaults_that_are() -> None:
         assert found, name
         if field.default is True:
             assert found[1] == name.replace("_", "-")
+        elif field.default is False:
+            assert found[1] == "off"
         elif field.default in (None, ()):
             assert found[1].startswith("none")
         elif isinstance(field.default, str):
@@ -182,6 +184,7 @@ def test_answers_do_not_wait_for_acknowledgements(host: str) -> None:
         (["--preload", "bad"], "the model 'bad' cannot be loaded: model file is missing"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N; got 'tpu'"),
         (["--device", "cuda:999"], "NBEST_DEVICE: no such device here; expected cpu"),
+        (["--host", "0.0.0.0"], "others reach 0.0.0.0, and the service has no keys; expected --keys FILE"),
     ],
 )
 def test_it_does_not_start_without_what_it_was_told(tmp_path: Path, flags: list[str], words: str) -> None:
