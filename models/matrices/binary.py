@@ -4,6 +4,7 @@ Source: Liu, Cao and Yu, "Binarized LSTM Language Model", Eqs. 6-8, Algorithms 1
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, cast
 
 import numpy as np
@@ -140,6 +141,13 @@ class BinaryMatrix(Matrix):
         return packed
 
 
+@lru_cache
+def _worth_of_bytes(scale: float) -> Tensor:
+    """(256, 8) the eight numbers of each byte; the same tensor for all matrices of one scale."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
+    return torch.from_numpy((2 * bits - 1) * np.float32(scale))
+
+
 class PackedBinaryMatrix(Matrix):
     """Scoring form: (out, ceil(in/8)) bytes, one bit a number; rows are unpacked a tile at a time.
 
@@ -154,8 +162,7 @@ class PackedBinaryMatrix(Matrix):
         super().__init__(out_features, in_features)
         self.scale = scale
         self.register_buffer("bytes_", torch.from_numpy(np.ascontiguousarray(rows)))
-        bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
-        self.register_buffer("table", torch.from_numpy((2 * bits - 1) * np.float32(scale)))  # (256, 8)
+        self.register_buffer("table", _worth_of_bytes(scale))  # (256, 8)
         self.tile_rows = max(1, UNPACK_BYTES // (4 * max(1, in_features)))
 
     def _unpack(self, packed: Tensor) -> Tensor:

@@ -180,15 +180,14 @@ class NativeEngine(Engine):
 
 def _exact_form(kernels: Any, matrix: Matrix) -> Any:
     """The matrix as the kernels read it where it lies, or None."""
-    rows = matrix.out_features
     if isinstance(matrix, DenseMatrix):
         return kernels.Matrix.float32(np.ascontiguousarray(matrix.weight.detach().numpy()))
     if isinstance(matrix, PackedBinaryMatrix):
-        worth = _everywhere(rows, 2 * matrix.scale), _everywhere(rows, -matrix.scale)
+        worth = _of_all_rows(2 * matrix.scale), _of_all_rows(-matrix.scale)
         return kernels.Matrix.bits(matrix.bytes_.numpy(), matrix.in_features, *worth)
     if isinstance(matrix, QuantizedMatrix):
         step = (matrix.high - matrix.low) / INTERVALS
-        worth = _everywhere(rows, step), _everywhere(rows, matrix.low + step / 2)
+        worth = _of_all_rows(step), _of_all_rows(matrix.low + step / 2)
         return kernels.Matrix.uint8(matrix.codes.numpy(), *worth)
     if isinstance(matrix, SlimMatrix) and matrix.by_position:
         return slim_form(kernels, matrix)
@@ -202,8 +201,8 @@ def _15_bit_form(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
     return kernels.Matrix.uint8(high, step, low), kernels.Matrix.uint8(rest, step, low)
 
 
-def _everywhere(rows: int, value: float) -> Vector:
-    return np.full(rows, value, dtype=np.float32)
+def _of_all_rows(value: float) -> Vector:
+    return np.full(1, value, dtype=np.float32)
 
 
 class NativeWalk(Walk):

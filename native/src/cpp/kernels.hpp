@@ -15,8 +15,11 @@ struct Rows {
                            // SLIM: code (V, parts)
     int64_t rows, cols;
     int64_t stride;        // bytes from a row to the next
-    const float* step;     // (V) a UINT8 q is worth low + step q; a BIT b is worth low + step b
-    const float* low;      // (V)
+    const float* step;     // (V) or one for all rows: a UINT8 q is worth low + step q; a BIT b is worth low + step b
+    const float* low;      // as many
+    bool one_worth;        // whether it is one for all rows
+    float step_of(int64_t row) const { return step[one_worth ? 0 : row]; }
+    float low_of(int64_t row) const { return low[one_worth ? 0 : row]; }
     // SLIM: a row is `parts` sub-vectors, of which vectors[p][code] is the p-th.
     const float* vectors;  // (parts, values, K / parts)
     int64_t parts, values;

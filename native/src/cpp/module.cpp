@@ -104,8 +104,9 @@ class Matrix {
         return matrix;
     }
     void worth(Vector step, Vector low) {
-        expect_size("steps", step.shape(0), rows_.rows);
-        expect_size("lows", low.shape(0), rows_.rows);
+        rows_.one_worth = step.shape(0) == 1;
+        expect_size("steps", step.shape(0), rows_.one_worth ? 1 : rows_.rows);
+        expect_size("lows", low.shape(0), step.shape(0));
         step_ = step;
         low_ = low;
         rows_.step = step.data();

@@ -152,6 +152,33 @@ def test_sums_beyond_the_range_of_floats(size: float, isa: str) -> None:
     assert found == pytest.approx(top + np.log(np.exp(logits - top[:, None]).sum(1)), rel=1e-6)
 
 
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize("products", ["float", "int8", "int15"])
+def test_one_worth_for_all_rows(isa: str, products: str) -> None:
+    """A step and a least value given once, or for each row: the same, of bytes and of bits."""
+    if products != "float" and not native.has_int8(isa):
+        pytest.skip("no integer products there")
+    random = np.random.default_rng(5)
+    x = random.normal(size=(9, 24)).astype(np.float32)
+    codes = random.integers(0, 256, (77, 24)).astype(np.uint8)
+    bits = random.integers(0, 256, (77, 3)).astype(np.uint8)
+    once = np.full(1, 0.01, np.float32), np.full(1, -0.3, np.float32)
+    each = tuple(one.repeat(77) for one in once)
+    makers: list[Callable[..., Any]] = [
+        lambda step, low: native.Matrix.uint8(codes, step, low),
+        lambda step, low: native.Matrix.bits(bits, 24, step, low),
+    ]
+    for make in makers:
+        found = np.empty((2, 9))
+        for out, worth in zip(found, (once, each), strict=True):
+            native.Output(make(*worth), products=products, isa=isa).log_normalizers(x, out)
+        assert (found[0] == found[1]).all()
+    with pytest.raises(ValueError, match="steps: expected 77, got 76"):
+        native.Matrix.uint8(codes, each[0][:76].copy(), each[1])
+    with pytest.raises(ValueError, match="lows: expected 1, got 77"):
+        native.Matrix.uint8(codes, once[0], each[1])
+
+
 def test_wrong_shapes_are_named() -> None:
     output = native.Output(native.Matrix.float32(np.ones((4, 3), np.float32)))
     x = np.ones((2, 3), np.float32)

@@ -57,8 +57,9 @@ void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t
         for (int g = 0; g < GATES; ++g) {
             scale[g] = job.scale ? load_some(job.scale + g * h + cell, real) : all(1.0f);
             for (int s = 0; INT8 && s < job.sources; ++s) {
-                step[s][g] = load_some(job.rows[s]->step + g * h + cell, real);
-                low[s][g] = load_some(job.rows[s]->low + g * h + cell, real);
+                const Rows& rows = *job.rows[s];
+                step[s][g] = rows.one_worth ? all(rows.step[0]) : load_some(rows.step + g * h + cell, real);
+                low[s][g] = rows.one_worth ? all(rows.low[0]) : load_some(rows.low + g * h + cell, real);
             }
         }
         for (int64_t tile = 0; tile < tiles; ++tile) {

@@ -49,8 +49,8 @@ void make_panel(const NormalizerJob& job, int64_t p, Panel<C>& panel) {
         const bool word = lane < real;
         const int64_t r = p * PANEL + lane;
         panel.bias[lane] = !word ? NOT_A_WORD : job.bias ? job.bias[r] : 0.0f;
-        panel.step[lane] = bytes && word ? rows.step[r] : 0.0f;
-        panel.low[lane] = bytes && word ? rows.low[r] : 0.0f;
+        panel.step[lane] = bytes && word ? rows.step_of(r) : 0.0f;
+        panel.low[lane] = bytes && word ? rows.low_of(r) : 0.0f;
     }
 }
 

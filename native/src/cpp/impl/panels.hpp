@@ -33,7 +33,7 @@ inline const int32_t* words_of_row(const Rows& rows, int64_t r, bool int8, int32
             std::memcpy(numbers + p * width, rows.vectors + (p * rows.values + code_of(rows, r, p)) * width, width * 4);
         return room;
     }
-    const float low = rows.low[r], step = rows.step[r];
+    const float low = rows.low_of(r), step = rows.step_of(r);
     if (rows.kind == Rows::UINT8) {
         for (int64_t k = 0; k < rows.cols; ++k) numbers[k] = low + step * static_cast<float>(raw[k]);
     } else {
