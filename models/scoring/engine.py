@@ -91,7 +91,10 @@ class TorchWalk(Walk):
         return hidden
 
     def _send(self, ids: Ids) -> Tensor:
-        return torch.from_numpy(ids).to(self.model.device)
+        host = torch.from_numpy(ids)
+        if self.model.device.type == "cuda":  # pinned: the copy does not hold the host up
+            host = host.pin_memory()
+        return host.to(self.model.device, non_blocking=True)
 
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
         """As every walk."""

@@ -12,66 +12,23 @@ Works join and leave between steps. Memory: the pool, the outputs held, and the 
 A frontier is for one thread.
 """
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from models.matrices.base import forbid_materialize
-from models.scoring.engine import Engine, Ids
-from models.scoring.prefix_tree import PrefixTree, build_prefix_tree
+from models.scoring.climb import Climb, Group, GroupScores, Part, split
+from models.scoring.engine import Engine
+from models.scoring.pending_outputs import PendingOutputs, half
+from models.scoring.prefix_tree import build_prefix_tree
 from models.scoring.state_pool import START, StatePool
 
-log = logging.getLogger("nbest.scoring")
-
 BATCH = 512  # prefixes a step
+SHARED_NODES = 64  # that one work may read in a step however few nodes the others have
+SHARED_ROWS = 512  # outputs computed after a step, where there are several works
 MOST_NODES = 500_000  # of the trees of one work that are in memory, beyond its first group
-
-
-@dataclass(frozen=True)
-class Group:
-    """Some id sequences of a work.
-
-    members    (G,) what the caller knows them by
-    sequences  word ids of each, without ``<s>`` and ``</s>``
-    """
-
-    members: Ids
-    sequences: Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class GroupScores:
-    """What came of a group.
-
-    into  (nodes,) ln P(word of node | its parent); 0 for the root
-    ends  (nodes,) ln P(``</s>`` | node), where a sequence ends; else 0
-    """
-
-    members: Ids
-    tree: PrefixTree
-    into: NDArray[np.float64]
-    ends: NDArray[np.float64]
-
-    def sums(self) -> NDArray[np.float64]:
-        """(G,) ln P of each sequence with ``</s>``."""
-        tree, so_far = self.tree, self.into.copy()
-        for start, stop in zip(tree.levels[1:-1], tree.levels[2:], strict=True):
-            so_far[start:stop] += so_far[tree.parents[start:stop]]
-        return so_far[tree.last_nodes] + self.ends[tree.last_nodes]
-
-    def path(self, node: int) -> list[float]:
-        """ln P of each word on the way from the root to `node`, and of ``</s>`` after it."""
-        values = [float(self.ends[node])]
-        while node:
-            values.append(float(self.into[node]))
-            node = int(self.tree.parents[node])
-        return values[::-1]
 
 
 @dataclass(eq=False)
@@ -80,55 +37,14 @@ class Work:
 
     groups: Iterator[Group]
     done: Callable[[GroupScores], None]
-    climbs: "list[_Climb]" = field(default_factory=list)  # groups in work
-    waiting: "_Climb | None" = None  # the next group, for which there was no room
+    climbs: "list[Climb]" = field(default_factory=list)  # groups in work
+    waiting: "Climb | None" = None  # the next group, for which there was no room
     exhausted: bool = False  # whether no further group can come
 
     @property
     def is_read(self) -> bool:
         """Whether the model has read all its nodes."""
         return self.exhausted and self.waiting is None and all(climb.is_read for climb in self.climbs)
-
-
-@dataclass(eq=False)
-class _Climb:
-    """How far a group's tree is read; nodes are read in their order, of one level a step."""
-
-    work: Work
-    members: Ids
-    tree: PrefixTree
-
-    def __post_init__(self) -> None:
-        tree, count = self.tree, len(self.tree.words)
-        self.into, self.ends = np.zeros(count), np.zeros(count)
-        self.is_end = np.zeros(count, dtype=np.bool_)
-        self.is_end[tree.last_nodes] = True
-        self.is_inner = np.zeros(count, dtype=np.bool_)  # has a child, so that its state is needed
-        self.is_inner[tree.parents[1:]] = True
-        inner = np.add.reduceat(self.is_inner, tree.levels[:-1], dtype=np.int64)
-        self.need = int((inner + np.append(inner[1:], 0)).max())  # rows of two levels
-        self.rows = np.full(count, -1, dtype=np.int64)  # the node's row in the pool
-        self.rows[0] = START  # read by the root, which is its own parent
-        self.level = self.read = self.computed = 0
-        self.is_dropped = False
-
-    @property
-    def is_read(self) -> bool:
-        """Whether the model has read all its nodes."""
-        return self.read == len(self.tree.words)
-
-    def take(self, most: int, begun: int) -> "_Part | None":
-        """The next nodes from `begun` on, at most so many, whose parents are read."""
-        last = min(begun + most, int(self.tree.levels[self.level + 1])) if not self.is_read else begun
-        return _Part(self, begun, last) if last > begun else None
-
-
-class _Part(NamedTuple):
-    """Nodes first:last of a climb."""
-
-    climb: _Climb
-    first: int
-    last: int
 
 
 class Frontier:
@@ -142,13 +58,12 @@ class Frontier:
     def __init__(
         self, engine: Engine, *, start_id: int, end_id: int, most_rows: int, batch: int = BATCH
     ) -> None:
-        self.batch, self.output_rows = batch, engine.output_rows
+        self.batch = batch
         self._walk = engine.walk()
-        self._start_id, self._end_id = start_id, end_id
+        self._start_id = start_id
+        self._pending = PendingOutputs(self._walk, end_id, engine.output_rows)
         self._pool = StatePool(engine.model, most_rows)
         self._works: list[Work] = []
-        self._held: list[tuple[Tensor, list[_Part]]] = []  # outputs (N, O), and whose they are
-        self._held_rows = 0
         self.nodes_read = 0
 
     def add(self, groups: Iterator[Group], done: Callable[[GroupScores], None]) -> Work:
@@ -160,7 +75,7 @@ class Frontier:
     def drop(self, work: Work) -> None:
         """Forget a work, between steps: what it has not got yet it will not get."""
         for climb in work.climbs:
-            climb.is_dropped = True
+            self._pending.forget(climb)
             if not climb.is_read:
                 self._close(climb)
         self._works = [one for one in self._works if one is not work]
@@ -179,32 +94,47 @@ class Frontier:
             parts = self._take()
             while parts:
                 parts = self._read(parts)
-            if self._held_rows + self.batch > self.output_rows or any(work.is_read for work in self._works):
-                self._compute()
+            pending = self._pending
+            complete = pending.compute(lambda part: part.climb.work.is_read)
+            if pending.rows + self.batch > pending.most_rows:
+                # What others wait for is not held up by all the outputs of one.
+                complete += pending.compute(lambda _: True, None if len(self._works) < 2 else SHARED_ROWS)
+        for climb in complete:
+            climb.work.climbs.remove(climb)
+            climb.work.done(climb.scores())
         self._works = [work for work in self._works if work.climbs or not work.is_read]
         if self._works:
             self._works.append(self._works.pop(0))  # what equal shares leave over goes to the first
 
-    def _take(self) -> list[_Part]:
-        """The nodes of the next step: an equal share for each work, then what is left over."""
-        parts: list[_Part] = []
-        taken: dict[_Climb, int] = {}  # where the next part of a climb begins
+    def _take(self) -> list[Part]:
+        """The nodes of the next step: an equal share for each work, then what is left over.
+
+        No work reads more nodes than all others together, or SHARED_NODES: a step that is long for the
+        sake of one holds up the others.
+        """
+        parts: dict[Work, list[Part]] = {work: [] for work in self._works}
+        taken: dict[Climb, int] = {}  # where the next part of a climb begins
         room = self.batch
         for share in (-(-room // max(1, len(self._works))), room):
-            for work in self._works:
+            for work, mine in parts.items():
                 most = min(share, room)
                 for climb in self._climbs(work) if most else ():
                     part = climb.take(most, taken.get(climb, climb.read))
                     if part is not None:
                         taken[climb] = part.last
-                        parts.append(part)
-                        most -= part.last - part.first
-                        room -= part.last - part.first
+                        mine.append(part)
+                        most -= part.nodes
+                        room -= part.nodes
                     if most == 0:
                         break
-        return parts
+        if len(parts) > 1:
+            counts = {work: sum(part.nodes for part in mine) for work, mine in parts.items()}
+            first = max(counts, key=counts.__getitem__)
+            others = sum(counts.values()) - counts[first]
+            parts[first], _ = split(parts[first], max(SHARED_NODES, others))
+        return [part for mine in parts.values() for part in mine]
 
-    def _climbs(self, work: Work) -> Iterator[_Climb]:
+    def _climbs(self, work: Work) -> Iterator[Climb]:
         """The climbs of a work; a new one at the end, where those do not fill the step."""
         yield from tuple(work.climbs)
         if all(climb.read for climb in work.climbs) and self._begin(work):
@@ -217,7 +147,7 @@ class Frontier:
             if group is None:
                 work.exhausted = True
             else:
-                work.waiting = _Climb(work, group.members, build_prefix_tree(group.sequences, self._start_id))
+                work.waiting = Climb(work, group.members, build_prefix_tree(group.sequences, self._start_id))
         climb = work.waiting
         if climb is None:
             return False
@@ -232,9 +162,9 @@ class Frontier:
         work.waiting = None
         return True
 
-    def _read(self, parts: list[_Part]) -> list[_Part]:
+    def _read(self, parts: list[Part]) -> list[Part]:
         """Read nodes, as many as the batch allows; what is left."""
-        now, later = _split(parts, self.batch)
+        now, later = split(parts, self.batch)
         words = np.concatenate([climb.tree.words[first:last] for climb, first, last in now])
         above = np.concatenate([climb.rows[climb.tree.parents[first:last]] for climb, first, last in now])
         inner = np.concatenate([climb.is_inner[first:last] for climb, first, last in now])
@@ -244,7 +174,7 @@ class Frontier:
             hidden = self._walk.step(words, above, rows, self._pool.state)
         except (RuntimeError, MemoryError) as error:
             self._pool.free(rows[inner])
-            self.batch = _half(len(words), "prefixes a step", error)
+            self.batch = half(len(words), "prefixes a step", error)
             return parts
         self.nodes_read += len(words)
         at = 0
@@ -261,86 +191,15 @@ class Frontier:
                     int(climb.tree.levels[climb.level]),
                 )
                 climb.level += 1
-        self._held.append((hidden, now))
-        self._held_rows += len(words)
+        self._pending.add(hidden, now)
         return later
 
-    def _close(self, climb: _Climb) -> None:
+    def _close(self, climb: Climb) -> None:
         """Give back what a climb keeps of the pool."""
         self._free(climb, 0, climb.read)
         self._pool.release(climb.need)
 
-    def _free(self, climb: _Climb, first: int, last: int) -> None:
+    def _free(self, climb: Climb, first: int, last: int) -> None:
         rows = climb.rows[first:last]
         self._pool.free(rows[rows > START])
         rows[:] = -1
-
-    def _compute(self) -> None:
-        """The log-probabilities of what is held: of the words that follow, and of ``</s>`` at ends."""
-        if not self._held:
-            return
-        hidden = self._held[0][0] if len(self._held) == 1 else torch.cat([rows for rows, _ in self._held])
-        parts = [part for _, several in self._held for part in several]
-        at, where = 0, list[Ids]()
-        ids = list[Ids]()
-        for climb, first, last in parts:
-            tree = climb.tree
-            children = slice(*(np.searchsorted(tree.parents[1:], [first, last]) + 1))
-            ending = np.flatnonzero(climb.is_end[first:last])
-            where += [tree.parents[children] + (at - first), ending + at]
-            ids += [tree.words[children], np.full(len(ending), self._end_id)]
-            at += last - first
-        values = self._log_probs(hidden, np.concatenate(where), np.concatenate(ids))
-        at = 0
-        for climb, first, last in parts:
-            children = slice(*(np.searchsorted(climb.tree.parents[1:], [first, last]) + 1))
-            ending = first + np.flatnonzero(climb.is_end[first:last])
-            count = children.stop - children.start
-            climb.into[children] = values[at : at + count]
-            climb.ends[ending] = values[at + count : at + count + len(ending)]
-            at += count + len(ending)
-            climb.computed += last - first
-            if climb.computed == len(climb.tree.words) and not climb.is_dropped:
-                climb.work.climbs.remove(climb)
-                climb.work.done(GroupScores(climb.members, climb.tree, climb.into, climb.ends))
-        self._held, self._held_rows = [], 0
-
-    def _log_probs(self, hidden: Tensor, where: Ids, ids: Ids) -> NDArray[np.float64]:
-        """(P,) as an engine's, `output_rows` outputs at a time."""
-        values = np.empty(len(ids))
-        first = 0
-        while first < len(hidden):
-            rows = slice(first, min(first + self.output_rows, len(hidden)))
-            chosen = np.flatnonzero((where >= rows.start) & (where < rows.stop))
-            try:
-                values[chosen] = self._walk.log_probs(hidden[rows], where[chosen] - first, ids[chosen])
-            except (RuntimeError, MemoryError) as error:
-                self.output_rows = _half(rows.stop - rows.start, "outputs at a time", error)
-            else:
-                first = rows.stop
-        return values
-
-
-def _split(parts: list[_Part], most: int) -> tuple[list[_Part], list[_Part]]:
-    """(the first `most` nodes of the parts, the others)."""
-    now: list[_Part] = []
-    for number, part in enumerate(parts):
-        if part.last - part.first > most:
-            cut = part._replace(last=part.first + most)
-            now += [cut] if most else []
-            return now, [part._replace(first=cut.last), *parts[number + 1 :]]
-        now.append(part)
-        most -= part.last - part.first
-    return now, []
-
-
-def _half(count: int, what: str, error: Exception) -> int:
-    """Half of `count`, which took more memory than there is; raises an `error` of any other kind."""
-    # CUDA has an exception of its own; the allocator of torch for the CPU says it in words.
-    out = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("not enough memory", "can't allocate memory")
-    )
-    if not out or count == 1:
-        raise error
-    log.warning("out of memory with %d %s: %d from now on", count, what, count // 2)
-    return count // 2

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint, ModelCard
 from models.language_model import LanguageModel
+from models.scoring.climb import Group, GroupScores
 from models.scoring.engine import Engine, Precision, TorchEngine
-from models.scoring.frontier import BATCH, Frontier, Group, GroupScores
+from models.scoring.frontier import BATCH, Frontier
 from models.scoring.native_engine import NativeEngine, kernels
 from models.scoring.normalizer import constant_log_normalizer
 from models.vocabulary import Vocabulary, words_of

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from models.checkpoint import Checkpoint
 from models.layers.lstm import State
+from models.scoring.climb import Group, GroupScores
 from models.scoring.engine import Engine, Ids, TorchEngine, TorchWalk
-from models.scoring.frontier import Frontier, Group, GroupScores
+from models.scoring.frontier import Frontier
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ScoringCancelledError
 
@@ -78,7 +79,7 @@ def test_each_work_gets_what_it_would_get_alone(
     one = frontier(
         engine, batch=data.draw(st.integers(1, 9)), most_rows=data.draw(st.sampled_from([2, 20, 500]))
     )
-    one.output_rows = data.draw(st.integers(1, 12))
+    one._pending.most_rows = data.draw(st.integers(1, 12))
     found = []
     for seed, count, joins_after in works:
         for _ in range(joins_after):
@@ -182,7 +183,7 @@ def test_out_of_memory_takes_smaller_steps_and_says_so(
         run(one)
     assert [got.sums[n] for n in range(60)] == pytest.approx(alone(engine, some(1, 60)), abs=1e-4)
     assert one.batch <= 5
-    assert one.output_rows <= 3
+    assert one._pending.most_rows <= 3
     assert "out of memory with" in caplog.text
     assert "prefixes a step" in caplog.text
     assert "outputs at a time" in caplog.text

@@ -1,0 +1,118 @@
+"""How far the prefix tree of some texts is read, and what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.scoring.engine import Ids
+from models.scoring.prefix_tree import PrefixTree
+from models.scoring.state_pool import START
+
+if TYPE_CHECKING:
+    from models.scoring.frontier import Work
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some id sequences of a work.
+
+    members    (G,) what the caller knows them by
+    sequences  word ids of each, without ``<s>`` and ``</s>``
+    """
+
+    members: Ids
+    sequences: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """What came of a group.
+
+    into  (nodes,) ln P(word of node | its parent); 0 for the root
+    ends  (nodes,) ln P(``</s>`` | node), where a sequence ends; else 0
+    """
+
+    members: Ids
+    tree: PrefixTree
+    into: NDArray[np.float64]
+    ends: NDArray[np.float64]
+
+    def sums(self) -> NDArray[np.float64]:
+        """(G,) ln P of each sequence with ``</s>``."""
+        tree, so_far = self.tree, self.into.copy()
+        for start, stop in zip(tree.levels[1:-1], tree.levels[2:], strict=True):
+            so_far[start:stop] += so_far[tree.parents[start:stop]]
+        return so_far[tree.last_nodes] + self.ends[tree.last_nodes]
+
+    def path(self, node: int) -> list[float]:
+        """ln P of each word on the way from the root to `node`, and of ``</s>`` after it."""
+        values = [float(self.ends[node])]
+        while node:
+            values.append(float(self.into[node]))
+            node = int(self.tree.parents[node])
+        return values[::-1]
+
+
+@dataclass(eq=False)
+class Climb:
+    """How far a group's tree is read; nodes are read in their order, of one level a step."""
+
+    work: "Work"  # whose it is
+    members: Ids
+    tree: PrefixTree
+
+    def __post_init__(self) -> None:
+        tree, count = self.tree, len(self.tree.words)
+        self.into, self.ends = np.zeros(count), np.zeros(count)
+        self.is_end = np.zeros(count, dtype=np.bool_)
+        self.is_end[tree.last_nodes] = True
+        self.is_inner = np.zeros(count, dtype=np.bool_)  # has a child, so that its state is needed
+        self.is_inner[tree.parents[1:]] = True
+        inner = np.add.reduceat(self.is_inner, tree.levels[:-1], dtype=np.int64)
+        self.need = int((inner + np.append(inner[1:], 0)).max())  # rows of two levels
+        self.rows = np.full(count, -1, dtype=np.int64)  # the node's row in the pool
+        self.rows[0] = START  # read by the root, which is its own parent
+        self.level = self.read = self.computed = 0
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the model has read all its nodes."""
+        return self.read == len(self.tree.words)
+
+    def scores(self) -> GroupScores:
+        """What came of the group, once all is computed."""
+        return GroupScores(self.members, self.tree, self.into, self.ends)
+
+    def take(self, most: int, begun: int) -> "Part | None":
+        """The next nodes from `begun` on, at most so many, whose parents are read."""
+        last = min(begun + most, int(self.tree.levels[self.level + 1])) if not self.is_read else begun
+        return Part(self, begun, last) if last > begun else None
+
+
+class Part(NamedTuple):
+    """Nodes first:last of a climb."""
+
+    climb: Climb
+    first: int
+    last: int
+
+    @property
+    def nodes(self) -> int:
+        """How many."""
+        return self.last - self.first
+
+
+def split(parts: list[Part], most: int) -> tuple[list[Part], list[Part]]:
+    """(the first `most` nodes of the parts, the others)."""
+    now: list[Part] = []
+    for number, part in enumerate(parts):
+        if part.last - part.first > most:
+            cut = part._replace(last=part.first + most)
+            now += [cut] if most else []
+            return now, [part._replace(first=cut.last), *parts[number + 1 :]]
+        now.append(part)
+        most -= part.last - part.first
+    return now, []
