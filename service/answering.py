@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -72,7 +72,15 @@ async def _answer(service: Service, question: Question) -> Outcome:
     tokens = await _tokens(question, models, ranked) if question.options.tokens else []
     digests = {name: model.scorer.digest for name, model in models.items()}
     signed = ranking_signature(question.weights, digests, question.weights_name, question.asked_text)
-    return Outcome(ranked, tokens, signed, await asyncio.to_thread(_usage, texts, answers))
+    costs = await asyncio.to_thread(
+        lambda: {name: cost_of(texts, one.by_text) for name, one in answers.items()}
+    )
+    for name, cost in costs.items():
+        service.telemetry.scored(name, cost.tokens, cost.unique_tokens)
+    for one in ranked:
+        if isinstance(one, InputError):
+            service.telemetry.list_errors.add(one.slug)
+    return Outcome(ranked, tokens, signed, _usage(len(texts), costs.values(), answers.values()))
 
 
 def shown_rows(ranked: Ranked, top_k: int | None) -> list[int]:
@@ -134,16 +142,37 @@ async def _tokens(
     ]
 
 
-def _usage(texts: Sequence[str], answers: Mapping[str, Answers[TextScore]]) -> Usage:
-    scores = [answers_.by_text[text] for answers_ in answers.values() for text in texts]
-    unique = [score for answers_ in answers.values() for score in answers_.by_text.values()]
+@dataclass(frozen=True)
+class Cost:
+    """What texts cost one model; ``</s>`` is counted.
+
+    unique_tokens  of the different texts
+    """
+
+    tokens: int
+    unique_tokens: int
+    oov_count: int
+
+
+def cost_of(texts: Sequence[str], by_text: Mapping[str, TextScore]) -> Cost:
+    """The cost of `texts`, of which one may stand there several times."""
+    scores = [by_text[text] for text in texts]
+    return Cost(
+        sum(score.token_count for score in scores),
+        sum(score.token_count for score in by_text.values()),
+        sum(score.oov_count for score in scores),
+    )
+
+
+def _usage(texts: int, costs: Iterable[Cost], answers: Iterable[Answers[TextScore]]) -> Usage:
+    costs, answers = list(costs), list(answers)
     return Usage(
-        hypotheses=len(texts),
-        tokens=sum(score.token_count for score in scores),
-        unique_tokens=sum(score.token_count for score in unique),
-        oov_count=sum(score.oov_count for score in scores),
-        queue_seconds=max((one.queue_seconds for one in answers.values()), default=0.0),
-        compute_seconds=max((one.compute_seconds for one in answers.values()), default=0.0),
+        hypotheses=texts,
+        tokens=sum(cost.tokens for cost in costs),
+        unique_tokens=sum(cost.unique_tokens for cost in costs),
+        oov_count=sum(cost.oov_count for cost in costs),
+        queue_seconds=max((one.queue_seconds for one in answers), default=0.0),
+        compute_seconds=max((one.compute_seconds for one in answers), default=0.0),
     )
 
 

@@ -14,7 +14,7 @@ from service import errors, openapi
 from service.device import check_device
 from service.headers import Headers
 from service.registry import TokenScorer
-from service.routes import evaluate, health, models, page, rescore, score, weights
+from service.routes import evaluate, health, metrics, models, page, rescore, score, weights
 from service.security import KeyFile, Keys
 from service.settings import Settings, load_settings
 from service.state import build
@@ -73,11 +73,11 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    for module in (rescore, score, models, weights, evaluate, health, page):
+    for module in (rescore, score, models, weights, evaluate, health, metrics, page):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=Path(__file__).parent / "web"), name="web")
     errors.install(app)
     app.add_middleware(Keys, file=None if settings.keys is None else KeyFile(settings.keys))
-    app.add_middleware(Headers, access_log=settings.access_log)
+    app.add_middleware(Headers, telemetry=service.telemetry, access_log=settings.access_log)
     openapi.install(app)
     return app

@@ -12,9 +12,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextvars import Context
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from nbest.errors import BusyError, NbestError
 from service.errors import ScoringFailedError
@@ -38,6 +39,7 @@ class Job(Generic[T]):
     costs: Sequence[int]  # words of each text
     left: int  # words that no batch has taken yet
     done: asyncio.Future[dict[str, T]]
+    enqueued: float = field(default_factory=perf_counter)
     began: float | None = None  # when a batch first took of it
     taken: int = 0  # texts[:taken] are in a batch or answered
     answers: dict[str, T] = field(default_factory=dict)
@@ -85,6 +87,16 @@ def fair_shares(waiting: Sequence[int], room: int) -> list[int]:
     return shares
 
 
+class Observer(Protocol):
+    """Is told what becomes of jobs and batches, on the event loop."""
+
+    def waited(self, seconds: float) -> None:
+        """A job's first texts are in a batch, after so long."""
+
+    def called(self, texts: int, words: int, seconds: float) -> None:
+        """A batch came back, with answers or without."""
+
+
 class Batcher(Generic[T]):
     """Answers texts by calling `call` on merged batches, one call at a time.
 
@@ -100,8 +112,10 @@ class Batcher(Generic[T]):
         *,
         batch_words: int,
         queue_words: int,
+        observer: Observer | None = None,
     ) -> None:
         self._call = call
+        self._observer = observer
         self._executor = executor
         self._batch_words = batch_words
         self._queue_words = queue_words
@@ -137,11 +151,11 @@ class Batcher(Generic[T]):
         job: Job[T] = Job(unique, costs, sum(costs), asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        enqueued = perf_counter()
+            # Of no request: it serves all of them, and what it logs is nobody's.
+            self._worker = asyncio.create_task(self._work(), context=Context())
         answers = await job.done  # cancelled with its caller: then no batch takes of the job any more
-        began = job.began or enqueued
-        return Answers(answers, began - enqueued, perf_counter() - began)
+        began = job.began or job.enqueued
+        return Answers(answers, began - job.enqueued, perf_counter() - began)
 
     async def _work(self) -> None:
         # The loop's next turn: requests that arrived together then share the first batch too.
@@ -157,8 +171,12 @@ class Batcher(Generic[T]):
         jobs = [job for job in self._jobs if job.waiting]
         aim = max(_LEAST_WORDS, int(self._words_per_second * _CALL_SECONDS))
         shares = fair_shares([job.left for job in jobs], min(self._batch_words, aim))
+        now = perf_counter()
         for job in jobs:
-            job.began = job.began or perf_counter()
+            if job.began is None:
+                job.began = now
+                if self._observer:
+                    self._observer.waited(now - job.enqueued)
         return [(job, job.take(share)) for job, share in zip(jobs, shares, strict=True)]
 
     async def _run(self, batch: list[tuple[Job[T], Sequence[str]]]) -> None:
@@ -170,7 +188,12 @@ class Batcher(Generic[T]):
         except Exception as error:
             await self._fail(batch, error)
             return
-        speed = sum(map(words, texts)) / max(perf_counter() - began, 1e-6)
+        finally:
+            seconds = perf_counter() - began
+            size = sum(map(words, texts))
+            if self._observer:
+                self._observer.called(len(texts), size, seconds)
+        speed = size / max(seconds, 1e-6)
         self._words_per_second += _SMOOTHING * (speed - self._words_per_second)
         for job, slice_ in batch:
             job.answers.update((text, by_text[text]) for text in slice_)

@@ -229,9 +229,10 @@ def problem_response(document: Problem, headers: dict[str, str] | None = None) -
     return Response(body, status_code=document.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-async def on_nbest_error(_: Request, error: Exception) -> Response:
+async def on_nbest_error(request: Request, error: Exception) -> Response:
     """Anything raised on purpose."""
     assert isinstance(error, NbestError)
+    request.state.cause = error.slug
     return problem_response(problem(error), _headers(error))
 
 
@@ -244,11 +245,12 @@ def _headers(error: NbestError) -> dict[str, str]:
     return {"Retry-After": f"{_MENDED_SECONDS}"} if status_of(error) == 503 else {}
 
 
-async def on_http_exception(_: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> Response:
     """What the router says: no such path, wrong method."""
     assert isinstance(error, HTTPException)
+    request.state.cause = _HTTP_SLUGS.get(error.status_code, "http-error")
     document = Problem(
-        type=_HTTP_SLUGS.get(error.status_code, "http-error"),
+        type=request.state.cause,
         title=str(error.detail),
         status=error.status_code,
         detail=str(error.detail),
@@ -258,15 +260,17 @@ async def on_http_exception(_: Request, error: Exception) -> Response:
 
 async def on_caller_gone(request: Request, _: Exception) -> Response:
     """Nobody reads this; access logs show the status that others use for it."""
+    request.state.cause = "caller-gone"
     log.info("the caller left before the answer: %s %s", request.method, request.url.path)
     return Response(status_code=499)
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
     """A fault of ours: logged with its traceback, told without it."""
+    request.state.cause = "internal-error"
     log.error("unhandled error in %s %s", request.method, request.url.path, exc_info=error)
     document = Problem(
-        type="internal-error",
+        type=request.state.cause,
         title="A fault of the service",
         status=500,
         detail="the service failed on this request; its log has the details",

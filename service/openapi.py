@@ -39,18 +39,7 @@ def documented(request: type[BaseModel], *, text: bool = False) -> dict[str, Any
     }
     if text:
         content["text/plain"] = {"schema": {"type": "string"}}
-    responses = {
-        status: _problem(words)
-        for status, words in {
-            "400": "The body cannot be read",
-            "404": "No model or weight set of that name",
-            "413": "More than a limit allows",
-            "415": "Neither a content type nor an encoding that is understood",
-            "422": "The body is not of the documented shape",
-            "429": "The queue is full, or longer than the deadline; Retry-After says when to come back",
-            "503": "Not ready, or no answer within the deadline",
-        }.items()
-    }
+    responses = {status: _problem(words) for status, words in _WORDS.items()}
     parameters = [
         {"name": name, "in": "query", "description": f"of a text body only: {schema['description']}",
          "schema": {key: value for key, value in schema.items() if key not in ("title", "description")}}
@@ -80,6 +69,22 @@ def conditional(request: type[BaseModel] | None = None) -> dict[str, Any]:
         for name, said in headers.items()
     ]
     return found
+
+
+_WORDS = {
+    "400": "The body cannot be read",
+    "404": "No model or weight set of that name",
+    "413": "More than a limit allows",
+    "415": "Neither a content type nor an encoding that is understood",
+    "422": "The body is not of the documented shape",
+    "429": "The queue is full, or longer than the deadline; Retry-After says when to come back",
+    "503": "Not ready, or no answer within the deadline",
+}
+
+
+def problems(*statuses: str) -> dict[int | str, dict[str, Any]]:
+    """The problem answers of a route, for its `responses`."""
+    return {int(status): _problem(_WORDS[status]) for status in statuses}
 
 
 def _problem(words: str) -> dict[str, Any]:

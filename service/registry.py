@@ -5,13 +5,16 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from nbest.errors import InputError, ModelFileError, NbestError
 from rescoring.scorer import Scorer
 from service.batching import Batcher
+from service.model_files import ModelFacts, facts
 from service.names import is_name, unknown
+from service.telemetry import ModelTelemetry, Telemetry
 
 log = logging.getLogger("nbest.service")
 
@@ -51,8 +54,12 @@ class TokenScorer(Scorer, Protocol):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory behind its two queues."""
+    """A model in memory behind its two queues; requests that began with it keep it until they end.
 
+    facts  of its files, just before they were read
+    """
+
+    facts: ModelFacts
     scorer: TokenScorer
     scores: Batcher[TextScore]
     tokens: Batcher[Sequence[Token]]
@@ -80,13 +87,16 @@ class Registry:
         *,
         batch_words: int,
         queue_words: int,
+        telemetry: Telemetry,
     ) -> None:
         self._directory = directory
         self._shipped = dict(shipped)
         self._opener = opener
         self._executor = executor
         self._limits = {"batch_words": batch_words, "queue_words": queue_words}
+        self._telemetry = telemetry
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._swapping = asyncio.Lock()  # one at a time: each is in memory twice
 
     def entries(self) -> list[ModelEntry]:
         """Every model there is now, by name."""
@@ -100,10 +110,15 @@ class Registry:
                     found[path.name] = ModelEntry(path.name, str(path), shipped=False, directory=path)
         return [found[name] for name in sorted(found)]
 
-    def loaded(self, name: str) -> bool:
-        """Whether this model is in memory."""
+    def loaded(self) -> dict[str, LoadedModel]:
+        """The models in memory, by name."""
+        tasks = sorted(self._loading.items())
+        return {name: task.result() for name, task in tasks if task.done() and not _failed(task)}
+
+    def loading(self, name: str) -> bool:
+        """Whether the model is about to be in memory."""
         task = self._loading.get(name)
-        return task is not None and task.done() and not _failed(task)
+        return task is not None and not task.done()
 
     def entry(self, name: str) -> ModelEntry:
         """The model called `name`; raises NotFoundError naming those that there are."""
@@ -120,10 +135,54 @@ class Registry:
         # Shielded: one caller who leaves does not cancel the load that others wait for.
         return await asyncio.shield(task)
 
+    async def load(self, name: str) -> tuple[LoadedModel, bool]:
+        """The model as its files are now, and whether it had to be loaded for that.
+
+        One that is in memory serves on until the new one can; requests that began with it end with it. Where
+        the new one cannot be loaded the old one stays. Raises as `get` does.
+        """
+        # A task of its own: a caller who leaves does not stop it half-way.
+        return await asyncio.shield(asyncio.create_task(self._load_again(name)))
+
+    async def unload(self, name: str) -> None:
+        """Out of memory, once the requests that began with it have ended; its next use loads it again.
+
+        Raises NotFoundError for a name that is none, loaded or not.
+        """
+        if self._loading.pop(name, None) is None:
+            await asyncio.to_thread(self.entry, name)
+        else:
+            log.info("the model %r is unloaded", name)
+
+    async def _load_again(self, name: str) -> tuple[LoadedModel, bool]:
+        entry = await asyncio.to_thread(self.entry, name)
+        async with self._swapping:
+            old = self.loaded().get(name)
+            if old is None:
+                return await self.get(name), True
+            now = await asyncio.to_thread(_facts, entry)
+            if now.digest is not None and now.digest == old.facts.digest:
+                return old, False
+            task = asyncio.create_task(self._load(entry))
+            await asyncio.wait({task})
+            model = task.result()
+            self._loading[name] = task
+            log.info("the model %r is %s now, and was %s", name, model.scorer.digest, old.scorer.digest)
+            return model, True
+
     async def _load(self, entry: ModelEntry) -> LoadedModel:
-        loop = asyncio.get_running_loop()
         try:
-            scorer = await loop.run_in_executor(None, self._opener, entry.source)
+            found = await self._opened(entry)
+        except Exception:
+            self._telemetry.loads.add(entry.name, "failed")
+            raise
+        self._telemetry.loads.add(entry.name, "loaded")
+        return found
+
+    async def _opened(self, entry: ModelEntry) -> LoadedModel:
+        try:
+            known = await asyncio.to_thread(_facts, entry)
+            scorer = await asyncio.to_thread(self._opener, entry.source)
         except (InputError, OSError) as error:  # its path is for the log only
             log.error("the model %r cannot be loaded: %s", entry.name, error)
             message = f"the model {entry.name!r} cannot be loaded"
@@ -132,11 +191,17 @@ class Registry:
             raise ModelFileError(
                 f"{message}: {error.message}", expected=error.expected, got=error.got
             ) from error
+        observer = ModelTelemetry(self._telemetry, entry.name)
         return LoadedModel(
+            known,
             scorer,
-            Batcher(lambda texts: _text_scores(scorer, texts), self._executor, **self._limits),
-            Batcher(scorer.score_tokens, self._executor, **self._limits),
+            Batcher(partial(_text_scores, scorer), self._executor, observer=observer, **self._limits),
+            Batcher(scorer.score_tokens, self._executor, observer=observer, **self._limits),
         )
+
+
+def _facts(entry: ModelEntry) -> ModelFacts:
+    return ModelFacts() if entry.directory is None else facts(entry.directory)
 
 
 def _failed(task: asyncio.Task[LoadedModel]) -> bool:

@@ -244,6 +244,8 @@ class ModelOut(BaseModel):
     name: str
     shipped: bool
     loaded: bool
+    loading: bool = Field(default=False, description="whether it is about to be loaded")
+    stale: bool = Field(default=False, description="whether its files have changed since it was loaded")
     digest: str | None = Field(default=None, description="over configuration, weights and vocabulary")
     system: str | None = Field(default=None, description="lstm, bllm, ...; for more see docs/models.md")
     bytes: int | None = Field(default=None, description="on disk: configuration, weights and vocabulary")
@@ -251,6 +253,16 @@ class ModelOut(BaseModel):
     figures: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="what its card says was measured: perplexity, oov_rate, measured"
     )
+
+
+class ModelLoaded(BaseModel):
+    """The model that serves from now on."""
+
+    request_id: str
+    name: str
+    digest: str
+    changed: bool = Field(description="false where it was in memory already, as its files are")
+    replaced: str | None = Field(default=None, description="digest of the one that served before")
 
 
 class ModelsResponse(BaseModel):

@@ -3,17 +3,18 @@
 import asyncio
 import errno
 import gc
-import logging
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from math import ceil
 from types import FrameType
 
 import uvicorn
 
 from nbest.errors import ConfigError, shorten
 from service.app import create_app
+from service.logs import log_of_a_server
 from service.readiness import Readiness
 from service.security import check_reach
 from service.settings import Settings
@@ -61,25 +62,19 @@ def run(settings: Settings) -> None:
 
     Raises ConfigError where it cannot listen, NotFoundError and ModelFileError for a model to preload.
     """
-    _log_with_times_and_tracebacks()
+    log_of_a_server(settings.log_format)
     # Bound here, not by uvicorn: a port that is taken is an error like any other, and port 0 can be told.
     listener = listen(settings.host, settings.port)
     check_reach(settings, listener.getsockname()[0])
     app = create_app(settings)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=30)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=ceil(settings.grace_seconds)
+    )
     server = Server(config, app.state.service.readiness, settings.drain_seconds)
     with _calm_collector():
         server.run(sockets=[listener])
     if app.state.service.readiness.failure is not None:
         raise app.state.service.readiness.failure
-
-
-def _log_with_times_and_tracebacks() -> None:
-    """A server's log, in the place of the short notices that commands give of what is wrong with files."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for room in ("nbest", "rescoring", "models"):
-        logging.getLogger(room).handlers.clear()
-        logging.getLogger(room).propagate = True
 
 
 @contextmanager

@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     queue_words: int = Field(default=4_000_000, ge=1, description="most words waiting for one model")
     batch_words: int = Field(default=16_384, ge=1, description="words scored in one call of a model")
     access_log: bool = Field(default=True, description="a line in the log for every request")
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="of the log: lines for people, or a JSON object a line"
+    )
+    grace_seconds: float = Field(
+        default=30.0, ge=1, le=3600, description="seconds that requests in hand have after the last SIGTERM"
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, le=3600, description="seconds of serving on, not ready, after the first SIGTERM"
     )

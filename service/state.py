@@ -12,6 +12,7 @@ from nbest.errors import NbestError
 from service.readiness import Readiness
 from service.registry import Registry, TokenScorer
 from service.settings import Settings
+from service.telemetry import Telemetry
 from service.weight_sets import WeightSets
 
 
@@ -24,6 +25,7 @@ class Service:
     weight_sets: WeightSets
     readiness: Readiness
     executor: ThreadPoolExecutor
+    telemetry: Telemetry
 
     async def preload(self) -> None:
         """Loads what the settings name, then the service is ready; what fails is kept by `readiness`."""
@@ -47,6 +49,7 @@ def build(
     """The parts, put together; raises NotFoundError for a model to preload that is not there."""
     # One thread: models already use every core, and two at once would only share them.
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
+    telemetry = Telemetry()
     registry = Registry(
         settings.models,
         shipped if isinstance(shipped, Mapping) else dict.fromkeys(shipped),
@@ -54,11 +57,35 @@ def build(
         executor,
         batch_words=settings.batch_words,
         queue_words=settings.queue_words,
+        telemetry=telemetry,
     )
     for name in settings.preload:
         registry.entry(name)
     weight_sets = WeightSets(settings.weights, settings.max_weight_files)
-    return Service(settings, registry, weight_sets, Readiness(), executor)
+    readiness = Readiness()
+    _watch(telemetry, registry, readiness)
+    return Service(settings, registry, weight_sets, readiness, executor, telemetry)
+
+
+def _watch(telemetry: Telemetry, registry: Registry, readiness: Readiness) -> None:
+    """The gauges of what is in memory."""
+    model = ("model",)
+    telemetry.gauge("nbest_ready", "1 when ready.", lambda: [((), float(readiness.state == "ready"))])
+    telemetry.gauge(
+        "nbest_model_bytes",
+        "Bytes on disk of a model in memory: configuration, packed weights, vocabulary.",
+        lambda: [((name,), float(one.facts.bytes or 0)) for name, one in registry.loaded().items()],
+        model,
+    )
+    telemetry.gauge(
+        "nbest_queue_words",
+        "Words that wait for a model and are in no batch yet.",
+        lambda: [
+            ((name,), float(one.scores.waiting_words + one.tokens.waiting_words))
+            for name, one in registry.loaded().items()
+        ],
+        model,
+    )
 
 
 def service_of(request: Request) -> Service:

@@ -80,6 +80,16 @@ import click
     help="Go on serving so long after SIGTERM, not ready.  [default: 0]",
 )
 @click.option(
+    "--grace-seconds",
+    type=click.FloatRange(1, 3600),
+    help="Requests in hand are given so long to finish once it stops.  [default: 30]",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Of the log: lines for people, or a JSON object a line.  [default: text]",
+)
+@click.option(
     "--access-log/--no-access-log",
     default=None,
     help="A line in the log for every request.  [default: access-log]",

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from nbest.errors import LimitError
 from nbest.signature import signature
+from service.answering import cost_of
 from service.batching import Answers
 from service.json_body import parse_json
 from service.openapi import documented
@@ -56,6 +57,7 @@ async def _answer(service: Service, asked: ScoreRequest, identity: str) -> str:
     tokens = (await model.tokens(asked.texts)).by_text if asked.tokens else None
     signed = signature({asked.model: model.scorer.digest})
     response = await asyncio.to_thread(_response, asked, identity, signed, answers, tokens)
+    service.telemetry.scored(asked.model, response.usage.tokens, response.usage.unique_tokens)
     return await asyncio.to_thread(response.model_dump_json, exclude_none=True)
 
 
@@ -67,7 +69,7 @@ def _response(
     tokens: Mapping[str, Sequence[Token]] | None,
 ) -> ScoreResponse:
     found = [answers.by_text[text] for text in asked.texts]
-    token_count = sum(one.token_count for one in found)
+    cost = cost_of(asked.texts, answers.by_text)
     total = math.fsum(one.nat_log_prob for one in found)
     return ScoreResponse(
         request_id=identity,
@@ -83,12 +85,12 @@ def _response(
             for text, one in zip(asked.texts, found, strict=True)
         ],
         total_nat_log_prob=total,
-        perplexity=perplexity(total, token_count),
+        perplexity=perplexity(total, cost.tokens),
         usage=Usage(
             hypotheses=len(asked.texts),
-            tokens=token_count,
-            unique_tokens=sum(one.token_count for one in answers.by_text.values()),
-            oov_count=sum(one.oov_count for one in found),
+            tokens=cost.tokens,
+            unique_tokens=cost.unique_tokens,
+            oov_count=cost.oov_count,
             queue_seconds=answers.queue_seconds,
             compute_seconds=answers.compute_seconds,
         ),

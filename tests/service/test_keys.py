@@ -125,6 +125,10 @@ def test_who_may_what(locked: Locked) -> None:
         ("tune", "PUT", "/v1/weights/mt", {"json": WEIGHTS}),
         ("tune", "DELETE", "/v1/weights/mt", {"headers": {"If-Match": "*"}}),
         (None, "GET", "/v1/weights/asr", {}),
+        ("admin", "POST", "/v1/models/small", {}),
+        ("admin", "DELETE", "/v1/models/small", {}),
+        (None, "GET", "/v1/models/small", {}),
+        (None, "GET", "/metrics", {}),
         (None, "GET", "/v1/models", {}),
         (None, "GET", "/models", {}),
         (None, "GET", "/openapi.json", {}),
@@ -147,7 +151,7 @@ def test_who_may_what(locked: Locked) -> None:
 
 def test_every_route_says_what_it_needs() -> None:
     """A route that is added without a scope is found here."""
-    anybody = {"/models", "/v1/models", "/v1/weights/{name}"}
+    anybody = {"/models", "/v1/models", "/v1/models/{name}", "/v1/weights/{name}", "/metrics"}
     modules = [import_module(f"service.routes.{one.name}") for one in iter_modules(routes.__path__)]
     found = [route for module in modules for route in module.router.routes]
     assert len(found) >= 14

@@ -31,10 +31,10 @@ def test_a_model_that_cannot_be_preloaded_ends_the_process_with_its_error(
 def test_the_log_of_a_server_has_tracebacks(capfd: pytest.CaptureFixture[str]) -> None:
     program = """
 import logging
-from service import server
 from service.cli.loading import show_notices
+from service.logs import log_of_a_server
 show_notices()
-server._log_with_times_and_tracebacks()
+log_of_a_server()
 try:
     1 / 0
 except ZeroDivisionError:
