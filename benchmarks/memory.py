@@ -5,8 +5,8 @@
 
 A model is a directory, or SYSTEM:CELLSxLAYERS:WORDS for one with random weights. Every figure is measured in
 a process of its own that has already loaded and used a model of the same system and cells with few words, so
-that libraries and code are not counted; it is the growth of anonymous resident pages (Linux), freed memory given
-back.
+that libraries and code are not counted; it is the growth of anonymous resident pages (Linux), after freed
+memory was given back.
 
 disk         bytes of model.safetensors
 vocabulary   what the words and their dictionary take, in Python: measured alone, and left out of the next
@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -145,9 +146,9 @@ def _status(name: str) -> int:
 
 def apart(work: Callable[..., Any], *arguments: Any) -> Any:
     """`work(*arguments)` in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return pool.apply(work, arguments)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def show(row: dict[str, Any]) -> None:

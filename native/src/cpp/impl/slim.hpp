@@ -4,7 +4,7 @@
 // Tokens lie side by side in registers, J of them: adding up a word is `parts` loads for J * W tokens. A table of
 // partial products is as wide as lets it stay in the cache.
 
-constexpr size_t SLIM_NEAR_BYTES = 3 << 19;    // a table up to here may be wider: three quarters of a 2 MiB L2
+constexpr size_t SLIM_NEAR_BYTES = 1 << 20;     // a table up to here may be wider: half of a 2 MiB L2
 constexpr size_t SLIM_TABLE_BYTES = 64 << 20;  // of a thread's tables; a matrix that needs more is read row by row
 constexpr int SLIM_BLOCK = 64;                 // words whose exps are summed in 32 bits
 
