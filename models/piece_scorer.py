@@ -4,14 +4,20 @@ Texts become texts of pieces, which the scoring engine takes for words; what com
 Counts are of words, so that they compare with those of models of words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from models.checkpoint import Checkpoint, ModelCard
-from models.scoring.scorer import LanguageModelScorer, TextScores, TokenScore
+from models.scoring.climb import Group, GroupScores
+from models.scoring.frontier import Frontier
+from models.scoring.scorer import LanguageModelScorer
+from models.scoring.tasks import Task, TextScores, TokenScore
 from models.vocabulary import Vocabulary, words_of
+
+T = TypeVar("T")
 
 
 class PieceScorer:
@@ -36,22 +42,74 @@ class PieceScorer:
         """What a user should know about the model."""
         return self._inner.card
 
+    def score_task(self, texts: Sequence[str]) -> Task[TextScores]:
+        """`score` as a task for `frontier`."""
+        cut = [self._vocabulary.pieces_by_word(text) for text in texts]
+        return _WordScores(self._inner.score_task([_joined(words) for words in cut]), cut, self._vocabulary)
+
+    def token_task(self, texts: Sequence[str]) -> Task[list[list[TokenScore]]]:
+        """`score_tokens` as a task for `frontier`."""
+        cut = [self._vocabulary.pieces_by_word(text) for text in texts]
+        return _WordTokens(self._inner.token_task([_joined(words) for words in cut]), cut, texts)
+
+    def frontier(self) -> Frontier:
+        """Where tasks of this scorer can be worked on together."""
+        return self._inner.frontier()
+
     def score(self, texts: Sequence[str]) -> TextScores:
         """Scores of `texts`; words are counted, and those with an unknown piece."""
-        cut = [self._vocabulary.pieces_by_word(text) for text in texts]
-        scores = self._inner.score([_joined(words) for words in cut])
-        counts = np.fromiter((len(words) + 1 for words in cut), np.int64, len(cut))
-        is_unknown = self._vocabulary.is_unknown
-        unknown = (sum(any(map(is_unknown, word)) for word in words) for words in cut)
-        return replace(scores, token_counts=counts, oov_counts=np.fromiter(unknown, np.int64, len(cut)))
+        return self._inner.run(self.score_task(texts))
 
     def score_tokens(self, texts: Sequence[str]) -> list[list[TokenScore]]:
         """Per text, the score of each word and of ``</s>``; they add up to `score`'s."""
-        cut = [self._vocabulary.pieces_by_word(text) for text in texts]
+        return self._inner.run(self.token_task(texts))
+
+
+class _OfPieces(Task[T]):
+    """A task about words that is done by one about their pieces."""
+
+    def __init__(self, inner: Task[T], cut: Sequence[Sequence[tuple[str, ...]]]) -> None:
+        self._inner, self._cut = inner, cut
+
+    def groups(self) -> Iterator[Group]:
+        """The pieces'."""
+        return self._inner.groups()
+
+    def keep(self, scores: GroupScores) -> None:
+        """The pieces'."""
+        self._inner.keep(scores)
+
+
+class _WordScores(_OfPieces[TextScores]):
+    def __init__(
+        self, inner: Task[TextScores], cut: Sequence[Sequence[tuple[str, ...]]], vocabulary: Vocabulary
+    ) -> None:
+        super().__init__(inner, cut)
+        self._is_unknown = vocabulary.is_unknown
+
+    def result(self) -> TextScores:
+        """Words are counted, and those with an unknown piece."""
+        cut = self._cut
+        counts = np.fromiter((len(words) + 1 for words in cut), np.int64, len(cut))
+        unknown = (sum(any(map(self._is_unknown, word)) for word in words) for words in cut)
+        oov_counts = np.fromiter(unknown, np.int64, len(cut))
+        return replace(self._inner.result(), token_counts=counts, oov_counts=oov_counts)
+
+
+class _WordTokens(_OfPieces[list[list[TokenScore]]]):
+    def __init__(
+        self,
+        inner: Task[list[list[TokenScore]]],
+        cut: Sequence[Sequence[tuple[str, ...]]],
+        texts: Sequence[str],
+    ) -> None:
+        super().__init__(inner, cut)
+        self._texts = texts
+
+    def result(self) -> list[list[TokenScore]]:
+        """A word's score is the sum of its pieces'."""
         scored = []
-        for text, words, pieces in zip(
-            texts, cut, self._inner.score_tokens([_joined(words) for words in cut]), strict=True
-        ):
+        for text, words, pieces in zip(self._texts, self._cut, self._inner.result(), strict=True):
             of_words, start = [], 0
             for word, parts in zip(words_of(text), words, strict=True):
                 own = pieces[start : start + len(parts)]
@@ -67,5 +125,5 @@ def of_pieces(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, vocabulary=replace(checkpoint.vocabulary, segmenter=None, lowercase=False))
 
 
-def _joined(words: list[tuple[str, ...]]) -> str:
+def _joined(words: Sequence[tuple[str, ...]]) -> str:
     return " ".join(piece for word in words for piece in word)

@@ -1,8 +1,8 @@
-"""How far the prefix tree of some texts is read, and what came of it."""
+"""Works: texts in groups, how far each group's prefix tree is read, and what came of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from models.scoring.engine import Ids
 from models.scoring.prefix_tree import PrefixTree
 from models.scoring.state_pool import START
-
-if TYPE_CHECKING:
-    from models.scoring.frontier import Work
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,26 @@ class GroupScores:
 
 
 @dataclass(eq=False)
+class Work:
+    """One caller's groups, begun one after another; `done` gets each that is complete, in any order."""
+
+    groups: Iterator[Group]
+    done: Callable[[GroupScores], None]
+    climbs: "list[Climb]" = field(default_factory=list)  # groups in work
+    waiting: "Climb | None" = None  # the next group, for which there was no room
+    exhausted: bool = False  # whether no further group can come
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the model has read all its nodes."""
+        return self.exhausted and self.waiting is None and all(climb.is_read for climb in self.climbs)
+
+
+@dataclass(eq=False)
 class Climb:
     """How far a group's tree is read; nodes are read in their order, of one level a step."""
 
-    work: "Work"  # whose it is
+    work: Work
     members: Ids
     tree: PrefixTree
 

@@ -13,13 +13,12 @@ A frontier is for one thread.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from models.matrices.base import forbid_materialize
-from models.scoring.climb import Climb, Group, GroupScores, Part, split
+from models.scoring.climb import Climb, Group, GroupScores, Part, Work, split
 from models.scoring.engine import Engine
 from models.scoring.pending_outputs import PendingOutputs, half
 from models.scoring.prefix_tree import build_prefix_tree
@@ -29,22 +28,6 @@ BATCH = 512  # prefixes a step
 SHARED_NODES = 64  # that one work may read in a step however few nodes the others have
 SHARED_ROWS = 512  # outputs computed after a step, where there are several works
 MOST_NODES = 500_000  # of the trees of one work that are in memory, beyond its first group
-
-
-@dataclass(eq=False)
-class Work:
-    """One caller's groups, begun one after another; `done` gets each that is complete, in any order."""
-
-    groups: Iterator[Group]
-    done: Callable[[GroupScores], None]
-    climbs: "list[Climb]" = field(default_factory=list)  # groups in work
-    waiting: "Climb | None" = None  # the next group, for which there was no room
-    exhausted: bool = False  # whether no further group can come
-
-    @property
-    def is_read(self) -> bool:
-        """Whether the model has read all its nodes."""
-        return self.exhausted and self.waiting is None and all(climb.is_read for climb in self.climbs)
 
 
 class Frontier:
@@ -85,9 +68,10 @@ class Frontier:
         """Whether no work is left."""
         return not self._works
 
-    def step(self) -> None:
-        """Read the next nodes of the works, at most `batch`; what became complete goes to its work's `done`.
+    def step(self) -> list[Work]:
+        """Read the next nodes of the works, at most `batch`; the works that this completed.
 
+        What came of a group that is complete goes to its work's `done`, before the step ends.
         Raises MemoryError, or torch's, where not even one node can be read in the memory there is.
         """
         with torch.inference_mode(), forbid_materialize():
@@ -102,9 +86,11 @@ class Frontier:
         for climb in complete:
             climb.work.climbs.remove(climb)
             climb.work.done(climb.scores())
-        self._works = [work for work in self._works if work.climbs or not work.is_read]
+        over = [work for work in self._works if work.is_read and not work.climbs]
+        self._works = [work for work in self._works if work not in over]
         if self._works:
             self._works.append(self._works.pop(0))  # what equal shares leave over goes to the first
+        return over
 
     def _take(self) -> list[Part]:
         """The nodes of the next step: an equal share for each work, then what is left over.

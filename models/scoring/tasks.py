@@ -1,0 +1,164 @@
+"""What is asked of a model: scores of texts, or of their tokens; groups for a frontier, then the answer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.scoring.climb import Group, GroupScores
+from models.vocabulary import Vocabulary, words_of
+from nbest.errors import ModelFileError
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """One number per text, in the order of the texts.
+
+    nat_log_probs   (N,) ln P(words and ``</s>``), out-of-vocabulary words charged; float64, finite
+    token_counts    (N,) words and ``</s>``
+    oov_counts      (N,) out-of-vocabulary words
+    unique_tokens   how many next-word distributions were computed for all of them
+    """
+
+    nat_log_probs: NDArray[np.float64]
+    token_counts: NDArray[np.int64]
+    oov_counts: NDArray[np.int64]
+    unique_tokens: int
+
+
+class TokenScore(NamedTuple):
+    """One token of a text: a word, or ``</s>``; `nat_log_prob` holds the charge where it is unknown."""
+
+    token: str
+    nat_log_prob: float
+    is_oov: bool
+
+
+class Task(ABC, Generic[T_co]):
+    """Texts in work: a frontier takes `groups` and gives `keep` what comes of them; then comes `result`."""
+
+    @abstractmethod
+    def groups(self) -> Iterator[Group]:
+        """The texts in groups of bounded size, made as they are needed."""
+
+    @abstractmethod
+    def keep(self, scores: GroupScores) -> None:
+        """What came of one group."""
+
+    @abstractmethod
+    def result(self) -> T_co:
+        """The answer, once all groups are kept; raises ModelFileError where a score is not finite."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a group: words of its texts together (one text may have more), and texts."""
+
+    words: int
+    texts: int
+
+
+class _TextTask(Task[T_co]):
+    """Texts as groups, and what is counted on the way.
+
+    token_counts   (N,) words and ``</s>``
+    oov_counts     (N,) out-of-vocabulary words
+    unique_tokens  how many next-word distributions were computed
+    """
+
+    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, limits: Limits, where: str) -> None:
+        self.texts, self.vocabulary = texts, vocabulary
+        self.token_counts = np.zeros(len(texts), dtype=np.int64)
+        self.oov_counts = np.zeros(len(texts), dtype=np.int64)
+        self.unique_tokens = 0
+        self._limits, self._where = limits, where
+
+    def groups(self) -> Iterator[Group]:
+        """The texts in alphabetic order, so that common beginnings meet."""
+        members: list[int] = []
+        words = 0
+        for member in sorted(range(len(self.texts)), key=self.texts.__getitem__):
+            more = self.texts[member].count(" ") + 2  # at most, with </s>
+            if members and (words + more > self._limits.words or len(members) == self._limits.texts):
+                yield self._group(members)
+                members, words = [], 0
+            members.append(member)
+            words += more
+        if members:
+            yield self._group(members)
+
+    def keep(self, scores: GroupScores) -> None:
+        """As of every task."""
+        self.unique_tokens += len(scores.tree.words)
+
+    def _group(self, members: Sequence[int]) -> Group:
+        encoded = [self.vocabulary.encode(self.texts[member]) for member in members]
+        which = np.asarray(members, dtype=np.int64)
+        self.token_counts[which] = [len(ids) + 1 for ids, _ in encoded]
+        self.oov_counts[which] = [count for _, count in encoded]
+        return Group(which, [ids for ids, _ in encoded])
+
+    def _check_finite(self, values: NDArray[np.float64]) -> None:
+        if not np.isfinite(values).all():
+            raise ModelFileError(
+                "the model gave a score that is not finite", where=self._where, expected="finite scores"
+            )
+
+
+class ScoreTask(_TextTask[TextScores]):
+    """The scores of texts; each distinct one is read once."""
+
+    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, limits: Limits, where: str) -> None:
+        place: dict[str, int] = {}
+        self._which = np.fromiter(
+            (place.setdefault(text, len(place)) for text in texts), np.int64, len(texts)
+        )
+        super().__init__(list(place), vocabulary, limits, where)
+        self._sums = np.zeros(len(place))
+
+    def keep(self, scores: GroupScores) -> None:
+        """As of every task."""
+        super().keep(scores)
+        self._sums[scores.members] = scores.sums()
+
+    def result(self) -> TextScores:
+        """As of every task."""
+        totals = self._sums + self.oov_counts * self.vocabulary.nat_oov_charge
+        self._check_finite(totals)
+        which = self._which
+        return TextScores(totals[which], self.token_counts[which], self.oov_counts[which], self.unique_tokens)
+
+
+class TokenTask(_TextTask[list[list[TokenScore]]]):
+    """Per text, the score of each word and of ``</s>``."""
+
+    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, limits: Limits, where: str) -> None:
+        super().__init__(texts, vocabulary, limits, where)
+        self._values: list[list[float]] = [[] for _ in texts]
+
+    def keep(self, scores: GroupScores) -> None:
+        """As of every task."""
+        super().keep(scores)
+        for member, end in zip(scores.members, scores.tree.last_nodes, strict=True):
+            self._values[member] = scores.path(int(end))
+
+    def result(self) -> list[list[TokenScore]]:
+        """As of every task."""
+        vocabulary, charge = self.vocabulary, self.vocabulary.nat_oov_charge
+        scored: list[list[TokenScore]] = []
+        for text, values in zip(self.texts, self._values, strict=True):
+            self._check_finite(np.asarray(values))
+            words = [*words_of(text), vocabulary.words[vocabulary.end_id]]
+            unknown = [*(word == vocabulary.unknown_id for word in vocabulary.encode(text)[0]), False]
+            scored.append(
+                [
+                    TokenScore(word, value + charge * oov, oov)
+                    for word, value, oov in zip(words, values, unknown, strict=True)
+                ]
+            )
+        return scored
