@@ -74,6 +74,14 @@ EVALUATE: dict[str, Any] = {
             "references": ["the house is small", ["a man is riding a horse", "a man rides a horse"]],
         },
     },
+    "sum": {
+        "summary": "A sum of metrics: BLEU less half of TER",
+        "value": {
+            "metric": "bleu-0.5*ter",
+            "hypotheses": ["the house is small", "a man rides a horse"],
+            "references": ["the house is small", "a man is riding a horse"],
+        },
+    },
     "wer": {
         "summary": "Word error rate",
         "value": {"metric": "wer", "hypotheses": ["a man rides"], "references": ["a man is riding"]},

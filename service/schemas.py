@@ -275,13 +275,18 @@ class ModelsResponse(BaseModel):
 class EvaluateRequest(In):
     """One hypothesis and one or more references per segment."""
 
-    metric: Literal["bleu", "wer"] = Field(description="BLEU: larger is better; WER: smaller is better")
+    metric: str = Field(
+        min_length=1,
+        max_length=100,
+        description="bleu or chrf: larger is better; ter, wer or cer: smaller is better; or a sum such as "
+        "bleu-0.5*ter",
+    )
     hypotheses: Texts = Field(min_length=1, description="one text per segment")
     references: list[str | Annotated[Texts, Field(min_length=1)]] = Field(
         min_length=1, fail_fast=True, description="a reference, or several, per hypothesis"
     )
     tokenize: str = Field(default="none", description="BLEU: sacrebleu's tokenizer; 13a for plain text")
-    lowercase: bool = Field(default=False, description="BLEU: ignore case")
+    lowercase: bool = Field(default=False, description="BLEU and chrF: ignore case")
 
 
 class EvaluateResponse(BaseModel):

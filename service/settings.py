@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     )
     queue_words: int = Field(default=4_000_000, ge=1, description="most words waiting for one model")
     batch_words: int = Field(default=16_384, ge=1, description="words scored in one call of a model")
+    evaluate_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="longest counting of an evaluation"
+    )
     access_log: bool = Field(default=True, description="a line in the log for every request")
     log_format: Literal["text", "json"] = Field(
         default="text", description="of the log: lines for people, or a JSON object a line"

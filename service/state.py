@@ -1,6 +1,5 @@
 """What one service process holds: settings, models, weight sets, readiness, the scoring thread."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from service.readiness import Readiness
 from service.registry import Registry, TokenScorer
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.turns import Turns
 from service.weight_sets import WeightSets
 
 
@@ -26,6 +26,8 @@ class Service:
     readiness: Readiness
     executor: ThreadPoolExecutor
     telemetry: Telemetry
+    evaluations: Turns
+    rankings: Turns
 
     async def preload(self) -> None:
         """Loads what the settings name, then the service is ready; what fails is kept by `readiness`."""
@@ -38,9 +40,11 @@ class Service:
             self.readiness.ready()
 
     async def close(self) -> None:
-        """Drains; the call that runs now is finished, nothing after it."""
+        """Nothing is begun any more. Requests have ended by now: nobody waits for a call that still runs."""
         self.readiness.drain()
-        await asyncio.to_thread(self.executor.shutdown, wait=True, cancel_futures=True)
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.evaluations.close()
+        self.rankings.close()
 
 
 def build(
@@ -64,7 +68,8 @@ def build(
     weight_sets = WeightSets(settings.weights, settings.max_weight_files)
     readiness = Readiness()
     _watch(telemetry, registry, readiness)
-    return Service(settings, registry, weight_sets, readiness, executor, telemetry)
+    turns = Turns("evaluating"), Turns("ranking")
+    return Service(settings, registry, weight_sets, readiness, executor, telemetry, *turns)
 
 
 def _watch(telemetry: Telemetry, registry: Registry, readiness: Readiness) -> None:

@@ -75,6 +75,11 @@ import click
     "--batch-words", type=click.IntRange(1), help="Words scored in one call of a model.  [default: 16384]"
 )
 @click.option(
+    "--evaluate-seconds",
+    type=click.FloatRange(0, 3600, min_open=True),
+    help="Longest counting of an evaluation.  [default: 60]",
+)
+@click.option(
     "--drain-seconds",
     type=click.FloatRange(0),
     help="Go on serving so long after SIGTERM, not ready.  [default: 0]",
