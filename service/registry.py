@@ -131,7 +131,10 @@ class Registry:
         """The model called `name`, loaded at its first use; raises NotFoundError, ModelFileError."""
         task = self._loading.get(name)
         if task is None or _failed(task):
-            task = self._loading[name] = asyncio.create_task(self._load(self.entry(name)))
+            entry = await asyncio.to_thread(self.entry, name)
+            task = self._loading.get(name)  # others may have asked meanwhile
+            if task is None or _failed(task):
+                task = self._loading[name] = asyncio.create_task(self._load(entry))
         # Shielded: one caller who leaves does not cancel the load that others wait for.
         return await asyncio.shield(task)
 

@@ -1,0 +1,85 @@
+"""docs/service.md: its cookbook is run as it stands, and what it names is there."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from service.cli.main import nbest
+from service.telemetry import Telemetry
+
+WORDS = ("nbest", "curl", "mkdir", "export", "until", "gzip", "etag=")
+
+
+@pytest.fixture(scope="module")
+def text(repository: Path) -> str:
+    return (repository / "docs/service.md").read_text("utf-8")
+
+
+def commands(text: str) -> list[str]:
+    """Indented lines that begin a command, with those that follow it."""
+    found: list[str] = []
+    for line in text.split("\n"):
+        if line.startswith("    ") and line[4:].startswith(WORDS):
+            found.append(line[4:])
+        elif line.startswith("      ") and found:
+            found[-1] += "\n" + line[4:]
+    return found
+
+
+def test_the_cookbook_works(text: str, repository: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on this machine")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "examples").symlink_to(repository / "examples")
+    script = "\n".join(commands(text)).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    script = script.replace("--port 8000", f"--port {port}")
+    # An error of the service ends it; a command that succeeded says so.
+    frame = f"""
+    set -eu
+    trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+    curl() {{ command curl --fail-with-body "$@"; }}
+    {script}
+    echo; echo done
+    """
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", frame], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.stdout.endswith("done\n")
+    for said in (
+        '"text":"the weather is nice today"',
+        '"version":2',
+        "nbest_unique_tokens_total",
+        '"score":50.0',
+    ):
+        assert said in done.stdout, said
+    kept = sorted(path.name for path in (tmp_path / "my-weights").iterdir())
+    assert kept == ["asr@1.json", "asr@2.json"]
+    assert (tmp_path / "rescored.nbest").read_text("utf-8").count(" ||| ") > 100
+    key = (tmp_path / "decoder.key").read_text("utf-8").strip()
+    assert key[6:] not in done.stderr + done.stdout + (tmp_path / "my-keys.json").read_text("utf-8")
+
+
+def test_figures_and_options_that_are_named_exist(text: str) -> None:
+    written = Telemetry().text() + "nbest_ready nbest_model_bytes nbest_queue_words"  # gauges of a service
+    named = set(re.findall(r"nbest_[a-z_]+", text))
+    assert len(named) > 12
+    assert {name for name in named if name not in written} == set()
+    options = set(re.findall(r"--[a-z][a-z-]+", text))
+    pages = (["serve"], ["keys", "create"], ["keys", "list"])
+    helps = "".join(CliRunner().invoke(nbest, [*page, "--help"]).stdout for page in pages)
+    assert {name for name in options if name not in helps} == {"--data-binary", "--json"}
