@@ -14,6 +14,7 @@ SYSTEMS = ("lstm", "belm", "bllm", "slim", "hashnet", "sparse", "low-rank", "pro
 RECIPES = (
     "captions",
     "english-small",
+    "english-base",
     "english-tiny",
     "english-pieces",
     "ptb-lstm-500",
