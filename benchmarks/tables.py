@@ -49,11 +49,9 @@ def table(rows: dict[str, Any], larger_is_better: bool) -> str:
         tunings = row["tunings"]
         model = row.get("model")
         size = f"{model['weights_bytes']:,}" if model else ""
-        perplexity = (
-            f"{model['perplexity']['validation, sentence state']:.1f}"
-            if model and model["perplexity"]
-            else ""
-        )
+        perplexities = model["perplexity"] if model else {}
+        of = next((text for text in ("validation", "held-out") if f"{text}, sentence state" in perplexities), "")
+        perplexity = f"{perplexities[f'{of}, sentence state']:.1f}" if of else ""
         gain = ""
         for base, p_value in row.get("p_value_against", {}).items():
             means = [
