@@ -30,6 +30,7 @@ class Service:
     url: str
     answers: list[tuple[int, Any]] = field(default_factory=list)
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def service() -> Iterator[Service]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
+            fake.keys.append(self.headers["Authorization"])
             fake.asked.append((self.path, json.loads(self.rfile.read(length)) if length else None))
             status, body = fake.answers.pop(0)
             self.send_response(status)
@@ -100,6 +102,18 @@ def test_the_best_before_and_after_are_printed(repository: Path, lists: Path, se
     assert body["models"] == ["small"]
     assert body["weights"] == {"features": {"ac": 1.0, "lm": 4.75, "small": 4.75}}
     assert body["lists"][0] == {key: LISTS[0][key] for key in ("id", "hypotheses")}
+
+
+@pytest.mark.parametrize(("variable", "sent"), [("nbest-abc", "Bearer nbest-abc"), ("", None)])
+def test_its_key_goes_with_every_request(
+    repository: Path, lists: Path, service: Service, variable: str, sent: str | None
+) -> None:
+    service.answers = [
+        (200, {"models": []}),
+        (200, {"results": [ranked("a b"), ranked("c")], "signature": "s"}),
+    ]
+    assert decode(repository, lists, service.url, NBEST_KEY=variable).returncode == 0
+    assert service.keys == [sent, sent]
 
 
 @pytest.mark.parametrize(
