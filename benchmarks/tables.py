@@ -50,8 +50,8 @@ def table(rows: dict[str, Any], larger_is_better: bool) -> str:
         model = row.get("model")
         size = f"{model['weights_bytes']:,}" if model else ""
         perplexities = model["perplexity"] if model else {}
-        of = next((text for text in ("validation", "held-out") if f"{text}, sentence state" in perplexities), "")
-        perplexity = f"{perplexities[f'{of}, sentence state']:.1f}" if of else ""
+        texts = (f"{text}, sentence state" for text in ("validation", "held-out"))
+        perplexity = next((f"{perplexities[text]:.1f}" for text in texts if text in perplexities), "")
         gain = ""
         for base, p_value in row.get("p_value_against", {}).items():
             means = [
