@@ -11,7 +11,8 @@
     │   ├── ModelFileError          a model on disk is corrupt, truncated or of an unknown kind
     │   ├── ConfigError             settings that cannot be combined
     │   └── LimitError              more than the stated limit was sent (HTTP 413)
-    └── BusyError                   nothing is wrong with the input: try later (exit 75, HTTP 429 or 503)
+    ├── BusyError                   nothing is wrong with the input: try later (exit 75, HTTP 429 or 503)
+    └── ScoringCancelledError       whoever asked for scores no longer wants them
 
 Every message says what, where, what was expected and what came.
 """

@@ -2,10 +2,13 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from nbest.errors import InputError, shorten
+
+MOST_NAMED = 10  # repeated keys in a message
 
 
 class StrictJson:
@@ -92,13 +95,14 @@ class StrictJson:
     def _once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(pairs)
         if len(content) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = sorted({shorten(name) for name in names if names.count(name) > 1})
+            counts = Counter(name for name, _ in pairs)
+            twice = sorted(shorten(name) for name, count in counts.items() if count > 1)
+            more = f" and {len(twice) - MOST_NAMED} more" if len(twice) > MOST_NAMED else ""
             raise self._error(
                 "a key stands twice in one object",
                 where=self._where,
                 expected="each key once",
-                got=", ".join(twice),
+                got=", ".join(twice[:MOST_NAMED]) + more,
             )
         return content
 
