@@ -70,7 +70,9 @@ def measure(shape: Shape, rounds: int) -> dict[str, Any]:
         kind = name.partition(",")[0]
         row = {
             "milliseconds": round(1e3 * statistics.median(seconds[name]), 2),
+            "quickest": round(1e3 * min(seconds[name]), 2),
             "slim_times_as_fast": round(harness.median_ratio(seconds[name], seconds[f"{kind}, slim"]), 2),
+            "quickest_rounds_ratio": round(min(seconds[name]) / min(seconds[f"{kind}, slim"]), 2),
         }
         if kind == "normaliser":
             row["greatest_difference"] = float(f"{np.abs(runs[0].result[1] - exact).max():.2g}")
@@ -237,9 +239,10 @@ def show(row: dict[str, Any]) -> None:
         f"{row['inputs']} inputs"
     )
     for name, one in row["contenders"].items():
-        times = f"slim {one['slim_times_as_fast']:6.2f} x as fast" if not name.endswith(", slim") else ""
+        times = f"{one['slim_times_as_fast']:6.2f} x ({one['quickest_rounds_ratio']:.2f} x at best)"
         print(
-            f"  {name:38} {one['milliseconds']:9.2f} ms  {times:24} {one.get('greatest_difference', '')}",
+            f"  {name:38} {one['milliseconds']:8.2f} ms ({one['quickest']:.2f} at best)  slim: {times}"
+            f"  {one.get('greatest_difference', '')}",
             flush=True,
         )
 
