@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 
 from models.matrices.slim import SlimMatrix, SlimSpec
-from models.scoring.native_engine import _15_bit_form
-from models.scoring.native_forms import slim_form
+from models.scoring.native_forms import form_15_bits, slim_form
 from nbest.files import write_whole
 
 SCALE = 0.3  # of the sub-vectors: logits vary by about two nats, as trained ones do
@@ -151,7 +150,7 @@ def native_dense(shape: Shape) -> Run:
     exact = native.Matrix.float32(weight)
     if not native.has_int8():
         return normalizer(native.Output(exact), x)
-    form, low = _15_bit_form(native, weight)
+    form, low = form_15_bits(native, weight)
     return normalizer(native.Output(form, products="int15", low=low, exact=exact), x)
 
 

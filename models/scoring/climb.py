@@ -99,10 +99,14 @@ class Climb:
         """What came of the group, once all is computed."""
         return GroupScores(self.members, self.tree, self.into, self.ends)
 
-    def take(self, most: int, begun: int) -> "Part | None":
-        """The next nodes from `begun` on, at most so many, whose parents are read."""
-        last = min(begun + most, int(self.tree.levels[self.level + 1])) if not self.is_read else begun
-        return Part(self, begun, last) if last > begun else None
+    @property
+    def ready(self) -> int:
+        """How many nodes can be read now: the rest of a level."""
+        return int(self.tree.levels[self.level + 1]) - self.read
+
+    def take(self, most: int) -> "Part":
+        """The next nodes, at most so many."""
+        return Part(self, self.read, self.read + min(most, self.ready))
 
 
 class Part(NamedTuple):
@@ -122,10 +126,10 @@ def split(parts: list[Part], most: int) -> tuple[list[Part], list[Part]]:
     """(the first `most` nodes of the parts, the others)."""
     now: list[Part] = []
     for number, part in enumerate(parts):
-        if part.last - part.first > most:
+        if part.nodes > most:
             cut = part._replace(last=part.first + most)
             now += [cut] if most else []
             return now, [part._replace(first=cut.last), *parts[number + 1 :]]
         now.append(part)
-        most -= part.last - part.first
+        most -= part.nodes
     return now, []

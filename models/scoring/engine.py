@@ -4,6 +4,7 @@ An engine belongs to a model; a walk to one call, so that calls may run beside e
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -70,6 +71,16 @@ class TorchEngine(Engine):
         return TorchWalk(self.model, self.constant)
 
 
+def keep(fresh: Sequence[Tensor], kept: Ids, states: Sequence[Tensor], send: Callable[[Ids], Tensor]) -> None:
+    """states[i][kept[n]] = fresh[i][n], where kept[n] is a row; `send` brings ids to their device."""
+    which = np.flatnonzero(kept >= 0)
+    if not len(which):
+        return
+    rows, chosen = send(kept[which]), send(which)
+    for into, each in zip(states, fresh, strict=True):
+        into.index_copy_(0, rows, each if len(which) == len(each) else each.index_select(0, chosen))
+
+
 class TorchWalk(Walk):
     """A walk of the torch engine; it keeps nothing."""
 
@@ -79,15 +90,9 @@ class TorchWalk(Walk):
 
     def step(self, words: Ids, above: Ids, kept: Ids, states: State) -> Tensor:
         """As every walk."""
-        model, send = self.model, self._send
-        hidden, after = model.step(send(words), states.take(send(above)))
-        which = np.flatnonzero(kept >= 0)
-        if len(which):
-            rows, which_ = send(kept[which]), send(which)
-            for into, fresh in zip((*states.hidden, *states.cell), (*after.hidden, *after.cell), strict=True):
-                into.index_copy_(
-                    0, rows, fresh if len(which) == len(fresh) else fresh.index_select(0, which_)
-                )
+        send = self._send
+        hidden, after = self.model.step(send(words), states.take(send(above)))
+        keep((*after.hidden, *after.cell), kept, (*states.hidden, *states.cell), send)
         return hidden
 
     def _send(self, ids: Ids) -> Tensor:

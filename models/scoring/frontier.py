@@ -35,7 +35,6 @@ class Frontier:
 
     most_rows  states that may be held, of all works together
     batch      most nodes a step; where a step runs out of memory, half as many from then on
-    nodes_read  of all works so far
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class Frontier:
         self._pending = PendingOutputs(self._walk, end_id, engine.output_rows)
         self._pool = StatePool(engine.model, most_rows)
         self._works: list[Work] = []
-        self.nodes_read = 0
 
     def add(self, groups: Iterator[Group], done: Callable[[GroupScores], None]) -> Work:
         """A new work; it takes part from the next step on."""
@@ -79,10 +77,12 @@ class Frontier:
             while parts:
                 parts = self._read(parts)
             pending = self._pending
-            complete = pending.compute(lambda part: part.climb.work.is_read)
-            if pending.rows + self.batch > pending.most_rows:
-                # What others wait for is not held up by all the outputs of one.
-                complete += pending.compute(lambda _: True, None if len(self._works) < 2 else SHARED_ROWS)
+            read = [work for work in self._works if work.is_read]
+            complete = pending.compute(lambda part: part.climb.work in read) if read else []
+            # The outputs of one do not hold up what others wait for: they may wait longer, and come in parts.
+            shared = len(self._works) > 1
+            if pending.rows + self.batch > pending.most_rows * (2 if shared else 1):
+                complete += pending.compute(lambda _: True, SHARED_ROWS if shared else None)
         for climb in complete:
             climb.work.climbs.remove(climb)
             climb.work.done(climb.scores())
@@ -93,37 +93,31 @@ class Frontier:
         return over
 
     def _take(self) -> list[Part]:
-        """The nodes of the next step: an equal share for each work, then what is left over.
+        """The nodes of the next step: equal shares, and what those with few nodes leave goes to the others.
 
-        No work reads more nodes than all others together, or SHARED_NODES: a step that is long for the
-        sake of one holds up the others.
+        The work with the most reads no more than all others together, or SHARED_NODES: a step that is long
+        for the sake of one holds up the others.
         """
-        parts: dict[Work, list[Part]] = {work: [] for work in self._works}
-        taken: dict[Climb, int] = {}  # where the next part of a climb begins
+        parts: list[Part] = []
         room = self.batch
-        for share in (-(-room // max(1, len(self._works))), room):
-            for work, mine in parts.items():
-                most = min(share, room)
-                for climb in self._climbs(work) if most else ():
-                    part = climb.take(most, taken.get(climb, climb.read))
-                    if part is not None:
-                        taken[climb] = part.last
-                        mine.append(part)
-                        most -= part.nodes
-                        room -= part.nodes
-                    if most == 0:
-                        break
-        if len(parts) > 1:
-            counts = {work: sum(part.nodes for part in mine) for work, mine in parts.items()}
-            first = max(counts, key=counts.__getitem__)
-            others = sum(counts.values()) - counts[first]
-            parts[first], _ = split(parts[first], max(SHARED_NODES, others))
-        return [part for mine in parts.values() for part in mine]
+        works = sorted(self._works, key=lambda work: sum(climb.ready for climb in work.climbs))
+        for number, work in enumerate(works):
+            most = -(-room // (len(works) - number))
+            if 0 < number == len(works) - 1:
+                most = min(most, max(SHARED_NODES, self.batch - room))
+            for climb in self._climbs(work) if most else ():
+                part = climb.take(most)
+                parts.append(part)
+                most -= part.nodes
+                room -= part.nodes
+                if not most:
+                    break
+        return parts
 
     def _climbs(self, work: Work) -> Iterator[Climb]:
-        """The climbs of a work; a new one at the end, where those do not fill the step."""
-        yield from tuple(work.climbs)
-        if all(climb.read for climb in work.climbs) and self._begin(work):
+        """The climbs of a work with nodes to read; a new one at the end, where those do not fill the step."""
+        yield from [climb for climb in work.climbs if climb.ready]
+        if self._begin(work):
             yield work.climbs[-1]
 
     def _begin(self, work: Work) -> bool:
@@ -162,20 +156,16 @@ class Frontier:
             self._pool.free(rows[inner])
             self.batch = half(len(words), "prefixes a step", error)
             return parts
-        self.nodes_read += len(words)
         at = 0
         for climb, first, last in now:
             climb.rows[first:last] = rows[at : at + last - first]
             at += last - first
             climb.read = last
+            levels, level = climb.tree.levels, climb.level
             if climb.is_read:
                 self._close(climb)
-            elif last == climb.tree.levels[climb.level + 1]:
-                self._free(
-                    climb,
-                    int(climb.tree.levels[max(0, climb.level - 1)]),
-                    int(climb.tree.levels[climb.level]),
-                )
+            elif last == levels[level + 1]:
+                self._free(climb, int(levels[max(0, level - 1)]), int(levels[level]))
                 climb.level += 1
         self._pending.add(hidden, now)
         return later

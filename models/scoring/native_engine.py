@@ -4,7 +4,7 @@ What the kernels have no form for (a tensor train, parallel cells) torch does, l
 """
 
 import importlib
-from functools import cached_property
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -18,11 +18,10 @@ from models.layers.lstm import LSTMLayer, RecurrentLayer, State
 from models.matrices.base import Matrix
 from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
-from models.matrices.quantized import INTERVALS, QuantizedMatrix
 from models.matrices.slim import SlimMatrix
-from models.scoring.byte_codes import bytes_by_row, codes_by_row
-from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk
-from models.scoring.native_forms import slim_form
+from models.scoring.byte_codes import bytes_by_row
+from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk, keep
+from models.scoring.native_forms import exact_form, form_15_bits
 from models.scoring.sketch import Spoken, smallest_sketch, spoken
 from nbest.errors import ConfigError
 
@@ -30,11 +29,8 @@ INTERFACE = 2  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 PROBES, PROBE_STEPS = 64, 4  # random words read to see whether 15-bit products will do
 PROBE_TOLERANCE = 2e-5  # nats; a fifth of what is called exact
-CELLS_MEAN, CELLS_MOST = (
-    7e-3,
-    4e-2,
-)  # nats that 8-bit steps may cost: mean, 99.9th percentile
-Vector = NDArray[np.float32]
+# Nats that 8-bit steps may cost: in the mean, 99.9th percentile.
+CELLS_MEAN, CELLS_MOST = 7e-3, 4e-2
 
 
 def kernels() -> Any:
@@ -81,33 +77,26 @@ class NativeEngine(Engine):
         self.int8 = precision == "int8" and found.has_int8(isa)
         self.isa = isa or found.isas()[0]
         self.name = f"native {self.isa}"
-        self.layers = self._all_cells(int8=self.int8)
-        self.output = self._output(model)
-        if self.int8 and not self._near():
-            self.layers = self._all_cells(int8=False)
+        said = spoken(model) if self.int8 else None
+        self.output = self._output(model, said)
+        self.layers = self._all_cells(int8=False)
+        if said is not None:
+            in_bytes = self._all_cells(int8=True)
+            if self._near(in_bytes, said.words.numpy()):
+                self.layers = in_bytes
 
     def walk(self) -> "NativeWalk":
         """A new walk."""
-        return NativeWalk(self)
+        return NativeWalk(self, self.layers)
 
-    @cached_property
-    def _spoken(self) -> Spoken:
-        return spoken(self.model)
-
-    def _near(self) -> bool:
-        """Whether 8-bit steps keep scores near those of float steps, on what the model says."""
-        words = self._spoken.words.numpy()
-        found = []
-        for layers in (self.layers, self._all_cells(int8=False)):
-            self.layers, layers = layers, self.layers
-            found.append(self._scores(words))
-            self.layers = layers
-        off = np.abs(found[0] - found[1])
+    def _near(self, layers: list[Any], words: Ids) -> bool:
+        """Whether these layers' scores are near those of the engine's, on texts `words` (T, N)."""
+        off = np.abs(self._scores(layers, words) - self._scores(self.layers, words))
         return bool(off.mean() < CELLS_MEAN and np.quantile(off, 0.999) < CELLS_MOST)
 
-    def _scores(self, words: Ids) -> NDArray[np.float64]:
+    def _scores(self, layers: list[Any], words: Ids) -> NDArray[np.float64]:
         """ln P of words[1:] (T - 1, N), each after those above it."""
-        walk, count = self.walk(), words.shape[1]
+        walk, count = NativeWalk(self, layers), words.shape[1]
         rows, states = np.arange(count), self.model.start_state(2 * count)
         values = []
         with torch.inference_mode():
@@ -133,26 +122,26 @@ class NativeEngine(Engine):
         stay = not all(isinstance(matrix, PackedBinaryMatrix) for matrix in matrices)
         return self.kernels.Cells(forms, scale=scale, int8=int8, laid_out=stay, isa=self.isa)
 
-    def _output(self, model: LanguageModel) -> Any:
-        """The output's kernel, or None."""
-        exact = _exact_form(self.kernels, model.output)
+    def _output(self, model: LanguageModel, said: Spoken | None) -> Any:
+        """The output's kernel, or None; of 8-bit products where there is `said` to check them on."""
+        exact = exact_form(self.kernels, model.output)
         if exact is None:
             return None
         bias = None if model.output_bias is None else model.output_bias.detach().numpy()
         in_floats = self.kernels.Output(exact, bias, isa=self.isa)
         if not self.kernels.has_int8(self.isa) or isinstance(model.output, SlimMatrix):
             return in_floats
-        if self.int8:
+        if said is not None:
             in_bytes = self.kernels.Output(
                 self._form(model.output, int8=True), bias, products="int8", exact=exact, isa=self.isa
             )
             if not isinstance(model.output, DenseMatrix) or self.constant is not None:
                 return in_bytes
             weight = model.output.weight.detach()
-            return smallest_sketch(self.kernels, weight, bias, self._spoken.x, isa=self.isa) or in_bytes
+            return smallest_sketch(self.kernels, weight, bias, said.x, isa=self.isa) or in_bytes
         form, low = exact, None
         if isinstance(model.output, DenseMatrix):
-            form, low = _15_bit_form(self.kernels, model.output.weight.detach().numpy())
+            form, low = form_15_bits(self.kernels, model.output.weight.detach().numpy())
         sieve = self.kernels.Output(form, bias, products="int15", low=low, exact=exact, isa=self.isa)
         return sieve if self._agree(sieve, in_floats) else in_floats
 
@@ -175,41 +164,15 @@ class NativeEngine(Engine):
     def _form(self, matrix: Matrix, int8: bool) -> Any:
         if int8 and isinstance(matrix, DenseMatrix):
             return self.kernels.Matrix.uint8(*bytes_by_row(matrix.weight.detach().numpy()))
-        return _exact_form(self.kernels, matrix)
-
-
-def _exact_form(kernels: Any, matrix: Matrix) -> Any:
-    """The matrix as the kernels read it where it lies, or None."""
-    if isinstance(matrix, DenseMatrix):
-        return kernels.Matrix.float32(np.ascontiguousarray(matrix.weight.detach().numpy()))
-    if isinstance(matrix, PackedBinaryMatrix):
-        worth = _of_all_rows(2 * matrix.scale), _of_all_rows(-matrix.scale)
-        return kernels.Matrix.bits(matrix.bytes_.numpy(), matrix.in_features, *worth)
-    if isinstance(matrix, QuantizedMatrix):
-        step = (matrix.high - matrix.low) / INTERVALS
-        worth = _of_all_rows(step), _of_all_rows(matrix.low + step / 2)
-        return kernels.Matrix.uint8(matrix.codes.numpy(), *worth)
-    if isinstance(matrix, SlimMatrix) and matrix.by_position:
-        return slim_form(kernels, matrix)
-    return None
-
-
-def _15_bit_form(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
-    """(high bytes, low 7 bits) of the nearest of 32,768 numbers between a row's least and greatest."""
-    codes, step, low = codes_by_row(weight, 32_767)
-    high, rest = (codes >> 7).astype(np.uint8), (codes & 127).astype(np.uint8)
-    return kernels.Matrix.uint8(high, step, low), kernels.Matrix.uint8(rest, step, low)
-
-
-def _of_all_rows(value: float) -> Vector:
-    return np.full(1, value, dtype=np.float32)
+        return exact_form(self.kernels, matrix)
 
 
 class NativeWalk(Walk):
     """A walk of the native engine; what the first layer makes of a word is remembered."""
 
-    def __init__(self, engine: NativeEngine) -> None:
+    def __init__(self, engine: NativeEngine, layers: Sequence[Any]) -> None:
         self.engine = engine
+        self.layers = layers
         self.model = engine.model
         self.plain = TorchWalk(engine.model, engine.constant)
         self.threads = torch.get_num_threads()
@@ -221,13 +184,12 @@ class NativeWalk(Walk):
         for number, layer in enumerate(self.model.layers):
             assert isinstance(layer, RecurrentLayer)
             h, c = states.hidden[number], states.cell[number]
-            kernel = self.engine.layers[number]
+            kernel = self.layers[number]
             if kernel is None:
                 below = self.model.embed(torch.from_numpy(words)) if x is None else x
                 rows = torch.from_numpy(above)
                 x, after = layer.step(below, h[rows], c[rows])
-                _keep(after, kept, c)
-                _keep(x, kept, h)
+                keep((x, after), kept, (h, c), torch.from_numpy)
             else:
                 assert isinstance(layer, LSTMLayer)
                 x = self._run(kernel, layer, words, x, above, kept, h, c)
@@ -263,7 +225,7 @@ class NativeWalk(Walk):
         if layer.projection is None:
             return hidden
         projected: Tensor = layer.projection(hidden)
-        _keep(projected, kept, h)
+        keep((projected,), kept, (h,), torch.from_numpy)
         return projected
 
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
@@ -279,12 +241,6 @@ class NativeWalk(Walk):
         normalizers = np.empty(len(x))
         engine.output.log_normalizers(x, normalizers, self.threads)
         return logits - normalizers[positions]
-
-
-def _keep(fresh: Tensor, kept: Ids, states: Tensor) -> None:
-    """states[kept[n]] = fresh[n], where kept[n] is a row."""
-    which = torch.from_numpy(np.flatnonzero(kept >= 0))
-    states.index_copy_(0, torch.from_numpy(kept)[which], fresh[which])
 
 
 class _WordTable:

@@ -82,7 +82,7 @@ class PendingOutputs:
         return complete
 
     def _log_probs(self, hidden: Tensor, where: Ids, ids: Ids) -> NDArray[np.float64]:
-        """(P,) as an engine's, `output_rows` outputs at a time."""
+        """(P,) as a walk's, `most_rows` outputs at a time."""
         values = np.empty(len(ids))
         first = 0
         while first < len(hidden):

@@ -87,7 +87,7 @@ class Sketcher:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, x: Tensor) -> None:
-        self.weight, self.mean = weight, x.mean(0)
+        self.mean = x.mean(0)
         self.bias = bias + weight @ self.mean
         around = (x - self.mean).double()
         covariance = around.T @ around / len(x)
@@ -151,9 +151,8 @@ def smallest_sketch(
             sketch_bias=sketch.bias.numpy(),
             isa=isa,
         )
-        found = SketchedOutput(
-            kernel, replace(sketch, rows=torch.empty(0))
-        )  # the rows are the kernel's, in bytes
+        # The kernel has the rows, in bytes.
+        found = SketchedOutput(kernel, replace(sketch, rows=torch.empty(0)))
         found.log_normalizers(unseen.numpy(), nearly)
         off = np.abs(nearly - exactly)
         if off.mean() < MEAN_OFF and np.quantile(off, 0.999) < MOST_OFF:

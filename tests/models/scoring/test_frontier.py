@@ -202,3 +202,17 @@ def test_scoring_is_cancelled_between_steps(saved: Save) -> None:
     asked = iter([False, False, True])
     with pytest.raises(ScoringCancelledError):
         scorer.score(["a man walks the dog"] * 3, cancelled=lambda: next(asked))
+
+
+def test_outputs_that_are_held_are_looked_at_only_when_they_are_due(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a long text would cost the square of its words."""
+    one, got = frontier(engine), Collected()
+    one._pending.most_rows = 10_000
+    calls: list[int] = []
+    compute = one._pending.compute
+    monkeypatch.setattr(one._pending, "compute", lambda *given: calls.append(1) or compute(*given))
+    one.add(groups([[3 + n % 5 for n in range(300)]]), got)
+    assert run(one) >= 300
+    assert len(calls) == 1
