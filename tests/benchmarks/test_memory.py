@@ -1,7 +1,6 @@
 """The memory benchmark counts what it says, on models made for it."""
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,15 +12,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def benchmark(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(repository / "benchmarks")
-    spec = importlib.util.spec_from_file_location("memory_benchmark", repository / "benchmarks" / "memory.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("memory")
 
 
 def test_growth_is_what_was_taken(benchmark: ModuleType) -> None:

@@ -2,27 +2,17 @@
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 TINY = "--model bllm:12x2:200 --lists 2 --rounds 1 --no-onnx".split()
 
 
-def _run(repository: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "benchmarks/scoring.py", *map(str, arguments)],
-        cwd=repository,
-        env={"PATH": "", "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_contenders_agree(repository: Path, tmp_path: Path) -> None:
-    done = _run(repository, *TINY, "--force", "--out", tmp_path)
+def test_contenders_agree(run_benchmark: Run, tmp_path: Path) -> None:
+    done = run_benchmark("scoring", *TINY, "--force", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "scoring-1.json").read_text())
     assert set(document["ceilings"]) == {"fp32_products", "int8_products", "exp"}
@@ -39,17 +29,17 @@ def test_contenders_agree(repository: Path, tmp_path: Path) -> None:
     assert "plain torch" in done.stdout
 
 
-def test_it_refuses_a_busy_machine(repository: Path, tmp_path: Path) -> None:
-    done = _run(repository, *TINY, "--load-limit", "-1", "--out", tmp_path)
+def test_it_refuses_a_busy_machine(run_benchmark: Run, tmp_path: Path) -> None:
+    done = run_benchmark("scoring", *TINY, "--load-limit", "-1", "--out", tmp_path)
     assert done.returncode == 1
     assert "wait until the machine is idle, or --force" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_peers_of_onnx_agree(repository: Path, tmp_path: Path) -> None:
+def test_peers_of_onnx_agree(run_benchmark: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     pytest.importorskip("onnx", reason="onnx is not installed")
-    done = _run(repository, *TINY[:-1], "--force", "--out", tmp_path)
+    done = run_benchmark("scoring", *TINY[:-1], "--force", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     contenders = json.loads((tmp_path / "scoring-1.json").read_text())["measured"][0]["contenders"]
     found = {name.partition(", batch")[0]: one["greatest_difference"] for name, one in contenders.items()}

@@ -1,8 +1,6 @@
 """The benchmark of slim outputs: every contender of one small shape, and that they agree."""
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -12,16 +10,8 @@ pytest.importorskip("nbest_native", reason="the compiled kernels are not install
 
 
 @pytest.fixture
-def benchmark(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(repository / "benchmarks")
-    path = repository / "benchmarks" / "slim_output.py"
-    spec = importlib.util.spec_from_file_location("slim_output_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("slim_output")
 
 
 def test_contenders_agree(benchmark: ModuleType) -> None:

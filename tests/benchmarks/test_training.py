@@ -1,42 +1,24 @@
 """The training benchmark runs, refuses a busy machine, and its arithmetic is right."""
 
-import importlib.util
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 TINY = "--vocabulary-size 60 --hidden-size 8 --columns 4 --steps 5 --rounds 2 --batches 1".split()
 
 
-def _run(repository: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "benchmarks/training.py", *map(str, arguments)],
-        cwd=repository,
-        env={"PATH": "", "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture
-def benchmark(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(repository / "benchmarks")
-    spec = importlib.util.spec_from_file_location("training", repository / "benchmarks" / "training.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "training", module)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("training")
 
 
-def test_it_measures_and_writes(repository: Path, tmp_path: Path) -> None:
-    done = _run(repository, *TINY, "--systems", "bllm", "--force", "--out", tmp_path)
+def test_it_measures_and_writes(run_benchmark: Run, tmp_path: Path) -> None:
+    done = run_benchmark("training", *TINY, "--systems", "bllm", "--force", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "training.json").read_text())
     assert set(document["made"]) == {"date", "machine", "load_before", "forced", "signature"}
@@ -48,8 +30,8 @@ def test_it_measures_and_writes(repository: Path, tmp_path: Path) -> None:
     assert "x plain" in done.stdout
 
 
-def test_it_refuses_a_busy_machine(repository: Path, tmp_path: Path) -> None:
-    done = _run(repository, *TINY, "--load-limit", "-1", "--out", tmp_path)
+def test_it_refuses_a_busy_machine(run_benchmark: Run, tmp_path: Path) -> None:
+    done = run_benchmark("training", *TINY, "--load-limit", "-1", "--out", tmp_path)
     assert done.returncode == 1
     assert "is above -1.0: wait until the machine is idle, or --force" in done.stderr
     assert "load" in done.stdout

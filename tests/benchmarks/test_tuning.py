@@ -1,8 +1,7 @@
 """The tuning benchmark refuses a busy machine and more threads than one; what it checks against is right."""
 
-import importlib.util
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,35 +10,19 @@ import pytest
 
 from rescoring.metrics import METRICS, get_metric
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture
-def benchmark(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(repository / "benchmarks")
-    spec = importlib.util.spec_from_file_location("tuning_benchmark", repository / "benchmarks" / "tuning.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("tuning")
 
 
-def _run(repository: Path, *arguments: object, threads: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "benchmarks/tuning.py", "--data", "nowhere", *map(str, arguments)],
-        cwd=repository,
-        env={"PATH": "", "PYTHONPATH": str(repository), "OMP_NUM_THREADS": threads},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_one_thread_and_an_idle_machine(repository: Path, tmp_path: Path) -> None:
-    result = _run(repository, "--out", tmp_path, threads="2")
+def test_one_thread_and_an_idle_machine(run_benchmark: Run, tmp_path: Path) -> None:
+    result = run_benchmark("tuning", "--data", "nowhere", "--out", tmp_path, threads="2")
     assert result.returncode == 1
     assert "run with OMP_NUM_THREADS=1" in result.stderr
-    result = _run(repository, "--out", tmp_path, "--load-limit", -1, threads="1")
+    result = run_benchmark("tuning", "--data", "nowhere", "--out", tmp_path, "--load-limit", -1, threads="1")
     assert result.returncode == 1
     assert "wait until the machine is idle, or --force" in result.stderr
     assert not list(tmp_path.iterdir())
