@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 @click.argument("second", metavar="B")
 @options.references
 @options.metric
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(("lines", "kaldi-text", *options.LIST_FORMATS)),
-    help="Format of all outputs; told from their content by default.",
-)
+@options.output_format("all outputs")
 @options.by
 @options.cluster
 @options.samples
@@ -41,7 +36,7 @@ if TYPE_CHECKING:
 @options.words
 @options.beam_size
 @options.filters
-@click.option("--detokenize", is_flag=True, help="Compare English as it is printed: --filter detokenize.")
+@options.detokenize
 @options.as_json
 @options.out("Also write a report: one HTML file that needs nothing else.", "--html", default=None)
 def compare(

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 @click.argument("output")
 @options.references
 @options.metric
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(("lines", "kaldi-text", *options.LIST_FORMATS)),
-    help="Format of OUTPUT; told from its content by default.",
-)
+@options.output_format("OUTPUT")
 @click.option(
     "--weights", metavar="FILE", help="Weights that made OUTPUT: data they were tuned on is refused."
 )
@@ -55,7 +50,7 @@ if TYPE_CHECKING:
 @options.words
 @options.beam_size
 @options.filters
-@click.option("--detokenize", is_flag=True, help="Compare English as it is printed: --filter detokenize.")
+@options.detokenize
 @options.as_json
 def evaluate(
     output: str,

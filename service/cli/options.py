@@ -145,6 +145,21 @@ def filters(command: F) -> F:
     return both(reference(command))
 
 
+detokenize = click.option(
+    "--detokenize", is_flag=True, help="Compare English as it is printed: --filter detokenize."
+)
+
+
+def output_format(what: str) -> Callable[[F], F]:
+    """--format of `what` is scored."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(("lines", "kaldi-text", *LIST_FORMATS)),
+        help=f"Format of {what}; told from the content by default.",
+    )
+
+
 model_text = click.option(
     "--text", default=None, metavar="NAME", help=f"What is done to a text before a model scores it: {_STEPS}."
 )
