@@ -165,7 +165,7 @@ def recognition(arguments: argparse.Namespace) -> dict[str, Any]:
 def choice(arguments: argparse.Namespace) -> dict[str, Any]:
     """The way that `nbest tune --optimizer choose` takes, tuned on all of dev, applied to test once."""
     from rescoring.tuning.constraints import Constraints, constrained
-    from service.cli.optimizers import Settings, choose, optimize
+    from service.optimizers import Settings, choose, optimize
 
     lists, references = translation(arguments, "dev")
     metric = get_metric("bleu")

@@ -5,6 +5,8 @@ Foster 2012, section 4). What a hypothesis is worth is judged within a decaying 
 metric of counts will do. The weights of an epoch are averaged, and the best epoch is kept.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,11 +34,13 @@ def tune(
     step: float = STEP,
     seed: int = 1,
     ranges: Floats | None = None,
+    progress: Callable[[int, Tuned], None] | None = None,
 ) -> Tuned:
     """Weights (F,) for `lists` by `counts` (N, K) of `metric`; other arguments as of `mert.tune`.
 
     The lists come in another order in each of the `epochs`, drawn by `seed`; `step` bounds what one list
-    may change. The initial weights are kept where no epoch is better. Raises as `mert.tune` does.
+    may change. The initial weights are kept where no epoch is better. `progress` is told after each epoch
+    how many are done and what is best so far. Raises as `mert.tune` does.
     """
     first = checked_initial(lists, initial)
     check_counts(lists, counts, metric)
@@ -48,11 +52,13 @@ def tune(
     best = Tuned(space.scaled(first), before, before, (), space.constant(lists))
     learner = _Learner(space, first * space.spreads, step)
     random = np.random.default_rng(seed)
-    for _ in range(epochs):
+    for number in range(epochs):
         vector = space.weights(learner.epoch(random.permutation(len(lists))))
         score = score_of(lists, counts, metric, vector)
         if space.better(score, best.score):
             best = Tuned(vector, score, before, (), best.constant)
+        if progress is not None:
+            progress(number + 1, best)
     return best
 
 

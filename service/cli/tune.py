@@ -1,7 +1,7 @@
 """nbest tune: lists and references in, feature weights out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
@@ -11,15 +11,14 @@ import click
 from nbest.errors import ConfigError, shorten
 from service.cli import options
 from service.cli.loading import check_new_names, open_scorers, read_lists, read_weights_for, say_features
-from service.cli.optimizers import OPTIMIZERS, parse_fixed, parse_ranges, parse_values
+from service.cli.optimizers import parse_fixed, parse_ranges, parse_values
+from service.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from models.scoring.engine import Precision
-    from rescoring.loglinear import Floats
-    from rescoring.nbest import Feature, NbestLists
     from rescoring.tuning.constraints import Constraints
-    from rescoring.weights import WeightSet
-    from service.cli.optimizers import Settings
+    from rescoring.tuning.result import Tuned
+    from service.optimizers import Settings
 
 
 WORTH_PROCESSES = 200_000  # hypotheses times descents: less is done before another process has begun
@@ -171,13 +170,12 @@ def tune(
     from rescoring.oracle import oracle
     from rescoring.parallel import processors
     from rescoring.text import DEFAULT_PIPELINE, get_pipeline
-    from rescoring.tuning import fingerprint
     from rescoring.tuning.constraints import Constraints, constrained
     from rescoring.tuning.merged import merged
-    from rescoring.tuning.result import Tuned
-    from rescoring.weights import Model, Tuning, WeightSet, write_weights
+    from rescoring.weights import Model, WeightSet, write_weights
     from service.cli.filters import Filters
-    from service.cli.optimizers import Grid, Settings, choose, optimize, search_grid
+    from service.optimizers import Grid, Settings
+    from service.tuning import Plan, Watch, columns_only, record, search, start
 
     settings = Settings(optimizer, restarts, seed, l2, jobs or 1)
     rules = Constraints(fixed, ranges, [group.split(",") for group in groups])
@@ -197,8 +195,8 @@ def tune(
     check_new_names(found, scorers)
     names = [name for name, _ in given]
     schema = pipeline.tunable_schema(pipeline.full_schema(found, scorers, names))
-    first = _start(known, schema, found.source)
-    constrained(_columns_only(schema, found.source), first, rules)  # wrong names are said before scoring
+    first = start(known, schema, found.source)
+    constrained(columns_only(schema, found.source), first, rules)  # wrong names are said before scoring
     counts = measure.counts(filters.texts(found.texts), found.segments, texts)  # (N, K)
     bound = oracle(counts, found.offsets, measure)
     stands = float(measure.score(counts[found.offsets[:-1]].sum(axis=0)))
@@ -212,46 +210,28 @@ def tune(
     full = pipeline.tunable(pipeline.assemble(found, scorers, given, prepared))
     began = time.monotonic()
 
-    def progress(done: int, so_far: Tuned) -> None:
-        if done in (1, *(restarts * quarter // 4 for quarter in (1, 2, 3))):
+    def progress(done: int, so_far: "Tuned") -> None:
+        if so_far.descents and done in (1, *(restarts * quarter // 4 for quarter in (1, 2, 3))):
             seconds = time.monotonic() - began
             _say(f"{measure.name} {so_far.score:.2f} after {done} of {restarts} descents, {seconds:.0f} s")
 
-    problem = constrained(full, first, rules)
-    if settings.optimizer == "choose":
-        settings, held_out = choose(problem, counts, measure, settings, folds)
+    def chosen(held_out: Mapping[str, float]) -> None:
         for name, score in held_out.items():
             _say(f"{measure.name} {score:.2f} held out on {folds} folds: {name}")
-    if settings.optimizer == "grid":
-        tuned, said = search_grid(full, counts, measure, Grid(acoustic, lmwt, wip, mixed))
-        found_runs = [tuned]
-        _say(said)
-    else:
-        found_runs = [
-            optimize(problem, counts, measure, replace(settings, seed=seed + number), progress)
-            for number in range(runs)
-        ]
-        tuned = (max if measure.larger_is_better else min)(found_runs, key=lambda run: run.score)
-    scores = tuple(run.score for run in found_runs)
-    vector = tuned.vector if settings.optimizer == "grid" else problem.vector(tuned.vector)
+
+    plan = Plan(settings, rules, Grid(acoustic, lmwt, wip, mixed), folds, runs)
+    tuned = search(full, counts, first, measure, plan, Watch(step=progress, chosen=chosen))
+    if tuned.table:
+        _say(tuned.table)
     signed = f"{signature({})}|{measure.signature_for(texts)}{filters.signature}"
-    record = Tuning(
-        metric=measure.name,
-        signature=signed,
-        score=tuned.score,
-        lists_sha256=fingerprint.lists_sha256(found),
-        references_sha256=fingerprint.references_sha256(unfiltered),
-        optimizer=settings.optimizer if settings.l2 is None else f"{settings.optimizer}, l2 {settings.l2:g}",
-        restarts=restarts if settings.optimizer == "mert" else 1,
-        seed=seed + scores.index(tuned.score),
-        runs=scores if runs > 1 else (),
-    )
+    written = record(tuned, measure.name, signed, found, unfiltered)
     models = [Model(scorer.name, scorer.digest) for scorer in scorers]
-    write_weights(WeightSet.from_vector(vector, full.schema, models, prepared, record), out)
+    write_weights(WeightSet.from_vector(tuned.vector, full.schema, models, prepared, written), out)
     if tuned.constant:
         _say(f"the same throughout every list, so without weight: {', '.join(tuned.constant)}")
     _say(f"{measure.name} {tuned.initial_score:.2f} at the start, {tuned.score:.2f} tuned")
     if runs > 1:
+        scores = tuned.scores
         spread = f"standard deviation {stdev(scores):.2f}, {min(scores):.2f} to {max(scores):.2f}"
         _say(f"{measure.name} of {runs} runs: mean {fmean(scores):.2f}, {spread}")
     _say(f"signature {signed}")
@@ -284,41 +264,3 @@ def _check(settings: "Settings", rules: "Constraints", runs: int, mix: str | Non
             "not a mixture", where="--mix", expected="OLD,NEW with --optimizer grid", got=shorten(mix)
         )
     return old, new
-
-
-def _columns_only(schema: "Sequence[Feature]", source: str) -> "NbestLists":
-    """Lists with these features, and nothing in them."""
-    import numpy as np
-
-    from rescoring.nbest import NbestLists
-
-    nothing = np.zeros((0, sum(feature.width for feature in schema)))
-    return NbestLists((), np.zeros(1, dtype=np.int64), (), tuple(schema), nothing, source=source)
-
-
-def _start(weights: "WeightSet | None", schema: "Sequence[Feature]", source: str) -> "Floats":
-    """(F,) where to start: ones, or `weights` and 0 for a feature that they do not name.
-
-    Raises FeatureError for an unknown name, WeightsError for another number of weights.
-    """
-    import numpy as np
-
-    from nbest.errors import FeatureError, WeightsError
-
-    given = weights.features if weights is not None else {}
-    widths = {feature.name: feature.width for feature in schema}
-    for name, values in given.items():
-        if name not in widths:
-            raise FeatureError(
-                f"unknown feature {shorten(name)}", where=source, expected=f"one of {', '.join(widths)}"
-            )
-        if len(values) != widths[name]:
-            raise WeightsError(
-                f"initial weights of {name} do not fit",
-                where=source,
-                expected=f"{widths[name]} weights",
-                got=f"{len(values)}",
-            )
-    default = 1.0 if weights is None else 0.0
-    first = [given.get(name, (default,) * width) for name, width in widths.items()]
-    return np.array([weight for values in first for weight in values])
