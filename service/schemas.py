@@ -95,8 +95,19 @@ class InlineWeights(In):
     tuning: dict[str, Any] | None = Field(default=None, description="of a weight set: how it was tuned")
 
 
+def _without_null(schema: dict[str, Any]) -> None:
+    """A file says what it has and leaves the rest out."""
+    for field in schema["properties"].values():
+        kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) < len(field.get("anyOf", ())):
+            del field["anyOf"], field["default"]
+            field |= kinds[0]
+
+
 class WeightsRequest(InlineWeights):
     """A weight set as `nbest tune` writes it."""
+
+    model_config = ConfigDict(json_schema_extra=_without_null)
 
     format: Literal["nbest-weights/1"]
 

@@ -3,9 +3,11 @@
 import logging
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -18,6 +20,8 @@ log = logging.getLogger("nbest.service")
 
 OPEN = frozenset({"/livez", "/readyz", "/", "/docs"})
 OPEN_BELOW = "/web/"
+SCHEME = "key"  # in /openapi.json
+BEARER = {"type": "http", "scheme": "bearer", "description": "a key of `nbest keys create`, with its scopes"}
 _CHANGING = ("tune", "admin")
 
 
@@ -83,6 +87,19 @@ def authenticate(headers: list[str], keys: tuple[Key, ...]) -> Key:
     return found
 
 
+class _Described(SecurityBase):
+    """By which a route's scope gets into /openapi.json; whether a key came was settled by `Keys`."""
+
+    scheme_name = SCHEME
+    model = HTTPBearer()
+
+    async def __call__(self) -> None:
+        """Nothing is left to do."""
+
+
+_described = _Described()
+
+
 def needs(scope: Scope) -> Any:
     """The dependency of a route whose callers must have `scope`.
 
@@ -90,7 +107,7 @@ def needs(scope: Scope) -> Any:
     shows could otherwise ask for it on the loopback address.
     """
 
-    async def check(request: Request) -> None:
+    async def check(request: Request, _: Annotated[None, Security(_described, scopes=[scope])]) -> None:
         key: Key | None = request.state.key
         if request.state.keys and (key is None or scope not in key.scopes):
             raise ForbiddenError("the key's scopes do not allow this", scope=scope)

@@ -33,7 +33,7 @@ _LONGEST_TER_BYTES = 4 * 1024
     "/v1/evaluate",
     summary="Corpus score of hypotheses against references",
     response_model=EvaluateResponse,
-    openapi_extra=documented(EvaluateRequest),
+    openapi_extra=documented(EvaluateRequest, more=("429",)),
 )
 async def evaluate(request: Request) -> Response:
     """BLEU, chrF and TER by sacrebleu, WER and CER by jiwer, in percent, or a sum of them.

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from service.errors import Problem
+from service.openapi import problems
 from service.schemas import Health
 from service.state import service_of
 
@@ -15,7 +15,7 @@ async def livez() -> Health:
     return Health(status="alive")
 
 
-@router.get("/readyz", summary="Traffic may be sent here", responses={503: {"model": Problem}})
+@router.get("/readyz", summary="Traffic may be sent here", responses=problems("503"))
 async def readyz(request: Request) -> Health:
     """200 when ready; 503 with the reason while loading, after a failed load, or while draining."""
     service_of(request).readiness.check()

@@ -42,7 +42,7 @@ async def model(request: Request, name: str) -> ModelOut:
     _PATH,
     summary="Load a model, or load it again",
     dependencies=[needs("admin")],
-    responses=problems("404", "503"),
+    responses=problems("404", "422", "503"),
 )
 async def load(request: Request, name: str) -> ModelLoaded:
     """The model is in memory as its files are now: loaded, or replaced where they have changed.
@@ -70,7 +70,7 @@ async def load(request: Request, name: str) -> ModelLoaded:
     summary="Unload a model",
     status_code=204,
     dependencies=[needs("admin")],
-    responses=problems("404"),
+    responses=problems("404", "422"),
 )
 async def unload(request: Request, name: str) -> Response:
     """Out of memory once the requests that began with it have ended; its next use loads it again."""

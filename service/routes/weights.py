@@ -18,7 +18,7 @@ router = APIRouter(tags=["weights"])
 _PATH = "/v1/weights/{name}"
 
 
-@router.get(_PATH, summary="A weight set", response_model=WeightsRequest, openapi_extra=conditional())
+@router.get(_PATH, summary="A weight set", response_model=WeightsRequest, openapi_extra=conditional("get"))
 async def read(request: Request, name: str) -> Response:
     """The file of NAME, or of NAME@VERSION, as it stands; its `ETag` is what `If-Match` takes.
 
@@ -36,7 +36,7 @@ async def read(request: Request, name: str) -> Response:
     _PATH,
     summary="Write a weight set",
     response_model=WeightsWritten,
-    openapi_extra=conditional(WeightsRequest),
+    openapi_extra=conditional("put"),
     dependencies=[needs("tune")],
 )
 async def write(request: Request, name: str) -> Response:
@@ -68,7 +68,7 @@ async def write(request: Request, name: str) -> Response:
     _PATH,
     summary="Take a weight set away",
     status_code=204,
-    openapi_extra=conditional(),
+    openapi_extra=conditional("delete"),
     dependencies=[needs("tune")],
 )
 async def delete(request: Request, name: str) -> Response:
