@@ -217,6 +217,17 @@ class RescoreResponse(BaseModel):
     usage: Usage
 
 
+class RescoreDone(BaseModel):
+    """The last line of an answer in lines: without it the answer was cut on the way."""
+
+    done: Literal[True]
+    ok: int = Field(description="lists that were ranked")
+    failed: int = Field(description="lists with an error")
+    request_id: str
+    signature: str
+    usage: Usage
+
+
 class ScoreRequest(In):
     """Texts to score with one model."""
 

@@ -1,10 +1,13 @@
-"""N-best lists in, rankings out: JSON, or a Moses list for a Moses list."""
+"""N-best lists in, rankings out: JSON, lines of it, or a Moses list for a Moses list."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
 from nbest.errors import FormatError, InputError, LimitError, shorten
 from rescoring.formats import parse_nbest
@@ -14,17 +17,19 @@ from rescoring.pipeline import Ranked, with_decoder_total
 from rescoring.text import get_pipeline
 from rescoring.weights import FORMAT, WeightSet
 from service.answering import Outcome, Question, answer
+from service.answers import NDJSON, accepted, lines, whole
 from service.bodies import decode_text
-from service.errors import InvalidRequestError, list_fault
+from service.errors import InvalidRequestError
 from service.json_body import parse_json
 from service.openapi import documented
 from service.request_lists import RequestList, check_text, check_unicode, check_width, read_lists
 from service.requests import JSON, TEXT, body_of, media_type, no_query, request_id, while_connected
-from service.results import list_out
+from service.results import list_json
 from service.schemas import (
     InlineWeights,
     ListOut,
     Options,
+    RescoreDone,
     RescoreEnvelope,
     RescoreRequest,
     RescoreResponse,
@@ -36,6 +41,32 @@ from service.weights_body import weights_at
 
 router = APIRouter(tags=["rescore"], dependencies=[needs("score")])
 _QUERY = ("models", "weights", "text", "unknown_feature", "top_k", "deadline_seconds")
+# What is no more than this is done at once, in a millisecond or two: a thread would take longer to begin.
+_AT_ONCE_BYTES, _AT_ONCE_LISTS, _AT_ONCE_SHOWN = 64 * 1024, 4, 400
+_RUN_SHOWN, _LIST_COST = (
+    2000,
+    8,
+)  # hypotheses of a piece of lines; a list costs as much as so many, some 15 us
+T = TypeVar("T")
+
+
+def _documented() -> dict[str, Any]:
+    """The OpenAPI entry: answers come in three kinds, each packed where the request accepts that."""
+    packed = {
+        "description": "gzip where Accept-Encoding has it; short answers leave as they are",
+        "schema": {"type": "string", "enum": ["gzip"]},
+    }
+    # No route answers with it alone, so it is not among the components; what it refers to is.
+    last = RescoreDone.model_json_schema(ref_template="#/components/schemas/{model}")
+    del last["$defs"]
+    a_line = {"anyOf": [{"$ref": f"#/components/schemas/{ListOut.__name__}"}, last]}
+    kinds = {
+        NDJSON: {"schema": {**a_line, "description": "of each line: results in order, the last one done"}},
+        TEXT: {"schema": {"type": "string", "description": "Moses lists, for Moses lists"}},
+    }
+    found = documented(RescoreRequest, text=True)
+    found["responses"]["200"] = {"content": kinds, "headers": {"Content-Encoding": packed}}
+    return found
 
 
 @router.post("/rescore", include_in_schema=False)
@@ -43,14 +74,19 @@ _QUERY = ("models", "weights", "text", "unknown_feature", "top_k", "deadline_sec
     "/v1/rescore",
     summary="Rank n-best lists again",
     response_model=RescoreResponse,
-    openapi_extra=documented(RescoreRequest, text=True),
+    openapi_extra=_documented(),
 )
 async def rescore(request: Request) -> Response:
     """Each list ranked by the weighted sum of its features and of the models' scores.
 
     What is wrong with one list stands in that list's result. `text/plain` takes Moses lists with the
     options in the query (`?models=small&weights=mt`) and answers with Moses lists, best first, or with
-    JSON if the request accepts only that; gzip is understood in both.
+    JSON if the request accepts only that.
+
+    With `Accept: application/x-ndjson` each result is a line of its own, in the order of the request, and the
+    last line is `{"done": true, "ok": 57, "failed": 1, "request_id": ..., "signature": ..., "usage": ...}`:
+    an answer without it was cut on the way. gzip is understood in bodies (`Content-Encoding`), and answers
+    are packed with `Accept-Encoding: gzip`.
     """
     service = service_of(request)
     kind = media_type(request, JSON, TEXT)
@@ -61,16 +97,16 @@ async def rescore(request: Request) -> Response:
 
 async def _json(service: Service, request: Request, body: bytes) -> Response:
     no_query(request)
-    envelope = await asyncio.to_thread(lambda: validated(RescoreEnvelope, parse_json(body)))
+    envelope = await _done(len(body) <= _AT_ONCE_BYTES, lambda: validated(RescoreEnvelope, parse_json(body)))
     _check_count(service, len(envelope.lists))
-    lists = await asyncio.to_thread(
-        read_lists, envelope.lists, service.settings.max_text_bytes, service.settings.max_features
-    )
-    weights, name = await asyncio.to_thread(_weights, service, envelope.weights)
+    few = len(body) <= _AT_ONCE_BYTES and len(envelope.lists) <= _AT_ONCE_LISTS
+    limits = service.settings.max_text_bytes, service.settings.max_features
+    lists = await _done(few, lambda: read_lists(envelope.lists, *limits))
+    of_file = isinstance(envelope.weights, str)
+    weights, name = await _done(few and not of_file, lambda: _weights(service, envelope.weights))
     contents = [one.content for one in lists]
     question = Question(envelope.models, weights, name, envelope.options, contents, envelope.text)
-    outcome = await answer(service, question)
-    return await asyncio.to_thread(_json_response, request, lists, question.options, outcome)
+    return await _answered(service, request, lists, question)
 
 
 async def _text(service: Service, request: Request, body: bytes) -> Response:
@@ -80,12 +116,10 @@ async def _text(service: Service, request: Request, body: bytes) -> Response:
     weights, name = await asyncio.to_thread(_weights, service, weights_name)
     if weights is None:
         lists = await asyncio.to_thread(with_decoder_total, lists)
-    if JSON in request.headers.get("accept", ""):
+    if accepted(request, JSON) or accepted(request, NDJSON):
         each = await asyncio.to_thread(lambda: [lists.select([segment]) for segment in range(len(lists))])
-        question = Question(models, weights, name, options, each, text)
-        outcome = await answer(service, question)
         named = [RequestList(one.ids[0], one) for one in each]
-        return await asyncio.to_thread(_json_response, request, named, options, outcome)
+        return await _answered(service, request, named, Question(models, weights, name, options, each, text))
     outcome = await answer(service, Question(models, weights, name, options, [lists], text))
     (ranked,) = outcome.ranked
     if isinstance(ranked, InputError):
@@ -94,7 +128,12 @@ async def _text(service: Service, request: Request, body: bytes) -> Response:
     if ranked.warnings:
         headers["X-Nbest-Warnings"] = "; ".join(ranked.warnings).encode("ascii", "replace").decode()
     body_out = await asyncio.to_thread(_moses_text, ranked, options.top_k)
-    return Response(body_out, media_type=f"{TEXT}; charset=utf-8", headers=headers)
+    return await whole(request, body_out, f"{TEXT}; charset=utf-8", headers)
+
+
+async def _done(at_once: bool, work: Callable[[], T]) -> T:
+    """The result of `work`, which is small, or is done in a thread: others have their turn meanwhile."""
+    return work() if at_once else await asyncio.to_thread(work)
 
 
 def _moses(body: bytes, service: Service) -> NbestLists:
@@ -171,20 +210,72 @@ def _check_count(service: Service, count: int) -> None:
         raise LimitError("too many lists", where="/lists", expected=f"at most {limit}", got=f"{count}")
 
 
-def _json_response(
-    request: Request, lists: Sequence[RequestList], options: Options, outcome: Outcome
+@dataclass(frozen=True)
+class _Written:
+    """Lists and what came of them, to be written down; `costs` in hypotheses, of the shown ones."""
+
+    lists: Sequence[RequestList]
+    options: Options
+    outcome: Outcome
+
+    @property
+    def costs(self) -> list[int]:
+        top_k = self.options.top_k
+        sizes = [0 if isinstance(one, InputError) else len(one.order) for one in self.outcome.ranked]
+        return [_LIST_COST + (size if top_k is None else min(top_k, size)) for size in sizes]
+
+    def results(self, part: slice) -> list[bytes]:
+        """The results of these lists."""
+        tokens = self.outcome.tokens or [{}] * len(self.lists)
+        # One by one: what writes JSON holds the interpreter's lock, a second for 200,000 hypotheses.
+        return [
+            list_json(one, ranked, self.options, of_list)
+            for one, ranked, of_list in zip(
+                self.lists[part], self.outcome.ranked[part], tokens[part], strict=True
+            )
+        ]
+
+
+async def _answered(
+    service: Service, request: Request, lists: Sequence[RequestList], question: Question
 ) -> Response:
-    tokens = outcome.tokens or [{}] * len(lists)
-    # One by one: pydantic holds the interpreter's lock while it writes, a second for 200,000 hypotheses.
-    results = (
-        ListOut(id=one.id, error=list_fault(ranked))
-        if isinstance(ranked, InputError)
-        else list_out(ranked, options, one.warnings, tokens_of)
-        for one, ranked, tokens_of in zip(lists, outcome.ranked, tokens, strict=True)
-    )
-    written = ",".join(result.model_dump_json(exclude_none=True) for result in results)
+    outcome = await answer(service, question)
+    written = _Written(lists, question.options, outcome)
+    wants_lines = accepted(request, NDJSON)
+    if wants_lines and wants_lines >= accepted(request, JSON):
+        return lines(request, _lines(written, request_id(request)))
     frame = RescoreResponse(
         request_id=request_id(request), signature=outcome.signature, results=[], usage=outcome.usage
     )
-    before, after = frame.model_dump_json().split('"results":[]')  # no string has bare quotes in it
-    return Response(f'{before}"results":[{written}]{after}', media_type=JSON)
+    before, after = frame.model_dump_json().encode().split(b'"results":[]')  # no string has bare quotes in it
+    small = sum(written.costs) <= _AT_ONCE_SHOWN and not question.options.tokens
+    results = await _done(small, lambda: b",".join(written.results(slice(None))))
+    return await whole(request, b"".join((before, b'"results":[', results, b"]", after)), JSON)
+
+
+async def _lines(written: _Written, identity: str) -> AsyncIterator[bytes]:
+    """The lines of an answer, in pieces of bounded size; the last line says that it was."""
+    for part in _runs(written.costs):
+        yield b"\n".join([*await asyncio.to_thread(written.results, part), b""])
+    outcome = written.outcome
+    failed = sum(isinstance(one, InputError) for one in outcome.ranked)
+    last = RescoreDone(
+        done=True,
+        ok=len(outcome.ranked) - failed,
+        failed=failed,
+        request_id=identity,
+        signature=outcome.signature,
+        usage=outcome.usage,
+    )
+    yield to_json(last) + b"\n"
+
+
+def _runs(costs: Sequence[int]) -> Iterator[slice]:
+    """Neighbours together up to a cost of _RUN_SHOWN, what costs more alone."""
+    start = total = 0
+    for place, cost in enumerate(costs):
+        if place > start and total + cost > _RUN_SHOWN:
+            yield slice(start, place)
+            start, total = place, 0
+        total += cost
+    yield slice(start, len(costs))
