@@ -131,3 +131,51 @@ def test_a_shipped_model_is_found_without_a_checkout(installed: Path, repository
     for model in models:
         assert model in listed
         assert model in run(installed / "bin/nbest", "info", model, cwd=installed)
+
+
+# The client, which is a distribution of its own
+
+
+@pytest.fixture(scope="module")
+def client_wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("client")
+    source = repository / "clients/python"
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ".", cwd=source)
+    (path,) = folder.glob("nbest_client-*.whl")
+    assert len(list(folder.iterdir())) == 2
+    return path
+
+
+def test_the_clients_wheel_is_whole_and_needs_httpx2_alone(repository: Path, client_wheel: Path) -> None:
+    archive = zipfile.ZipFile(client_wheel)
+    names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    folder = repository / "clients/python"
+    files = (folder / "nbest_client").rglob("*")
+    assert names == {
+        path.relative_to(folder).as_posix() for path in files if path.is_file() and path.suffix != ".pyc"
+    }
+    assert "nbest_client/py.typed" in names
+    (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+    lines = archive.read(metadata).decode().split("\n")
+    assert [line for line in lines if line.startswith("Requires-Dist")] == ["Requires-Dist: httpx2<3,>=2"]
+    assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
+
+
+def test_the_client_works_where_nothing_else_of_ours_is(client_wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    python = tmp_path / "env/bin/python"
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", client_wheel, cwd=tmp_path)
+    site = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip()
+    )
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    code = """
+import sys, nbest_client
+assert {"torch", "numpy", "pydantic", "nbest", "service"}.isdisjoint(sys.modules)
+with nbest_client.Client("http://127.0.0.1:1", retry=nbest_client.Retry(total_seconds=0)) as client:
+    print(client.is_alive(), nbest_client.__file__)
+"""
+    alive, file = run(python, "-c", code, cwd=tmp_path).split()
+    assert alive == "False"
+    assert Path(file).is_relative_to(tmp_path)
