@@ -2,7 +2,8 @@
 
 A model of pieces of words has ``pieces.model`` too, SentencePiece's file, whose digest is in the vocabulary.
 
-Written whole or not at all; read without executing anything, every tensor's shape and type checked.
+Written whole or not at all; read without executing anything, every tensor's shape and type checked, and
+nothing made that is larger than the files allow.
 """
 
 import json
@@ -14,8 +15,6 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
@@ -23,6 +22,9 @@ from models.architectures import SYSTEMS
 from models.config import LanguageModelConfig, Slot
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix, take
+from models.matrices.dense import DenseMatrix
+from models.model_folder import CARD, CONFIG, PIECES, VOCABULARY, WEIGHTS, read_file
+from models.tensor_file import TensorFile, open_tensors
 from models.vocabulary import Vocabulary
 from nbest.errors import ModelFileError, NotFoundError, shorten
 from nbest.files import write_whole, write_whole_directory
@@ -30,14 +32,12 @@ from nbest.signature import sha256_hex
 from nbest.strict_json import StrictJson
 
 FORMAT = "nbest-model/1"
-CONFIG, WEIGHTS, VOCABULARY, CARD = "config.json", "model.safetensors", "vocabulary.json", "card.json"
-PIECES = "pieces.model"
 
 
 class ModelCard(BaseModel):
     """What a user should know about a model; figures carry how they were measured."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str
     description: str = ""
@@ -103,11 +103,10 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
     folder = Path(path)
     if not folder.is_dir():
         raise NotFoundError("no such model directory", where=str(folder))
-    contents = {name: _read(folder / name) for name in (CONFIG, WEIGHTS, VOCABULARY, CARD)}
-    config = read_config(folder)
-    vocabulary = Vocabulary.from_json(
-        contents[VOCABULARY], str(folder / VOCABULARY), lambda: _read(folder / PIECES)
-    )
+    contents = {name: read_file(folder, name) for name in (CONFIG, VOCABULARY, CARD)}
+    config = _config(contents[CONFIG], str(folder / CONFIG))
+    card = _card(contents[CARD], str(folder / CARD))
+    vocabulary = _vocabulary(contents[VOCABULARY], folder)
     if len(vocabulary) != config.vocabulary_size:
         raise ModelFileError(
             "vocabulary and configuration disagree",
@@ -115,20 +114,17 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Checkpoint:
             expected=f"{config.vocabulary_size} words",
             got=str(len(vocabulary)),
         )
-    try:
-        card = ModelCard.model_validate_json(contents[CARD], strict=True)
-    except ValidationError as error:
-        raise _invalid(error, str(folder / CARD)) from None
-    model = _build(config, _read_tensors(contents[WEIGHTS], str(folder / WEIGHTS)), str(folder / WEIGHTS))
-    digest = sha256_hex(contents[CONFIG], contents[WEIGHTS], contents[VOCABULARY])
+    file = open_tensors(folder)
+    _check_vectors(config, file)
+    weights, tensors = file.read()
+    model = _build(config, tensors, str(folder / WEIGHTS))
+    digest = sha256_hex(contents[CONFIG], weights, contents[VOCABULARY])
     return Checkpoint(folder, model.to(device), vocabulary, card, f"sha256:{digest}")
 
 
-def read_config(folder: Path) -> LanguageModelConfig:
-    """The configuration of a model directory; raises ModelFileError."""
-    where = str(folder / CONFIG)
+def _config(content: bytes, where: str) -> LanguageModelConfig:
     read = StrictJson(where, ModelFileError)
-    document = read.mapping(read.parse(_read(folder / CONFIG)), "")
+    document = read.mapping(read.parse(content), "")
     kind = document.pop("format", None)
     if kind != FORMAT:
         raise read.wrong("/format", "not a model configuration", FORMAT, kind)
@@ -141,6 +137,26 @@ def read_config(folder: Path) -> LanguageModelConfig:
     return config
 
 
+def _card(content: bytes, where: str) -> ModelCard:
+    read = StrictJson(where, ModelFileError)
+    try:
+        return ModelCard.model_validate(read.mapping(read.parse(content), ""), strict=True)
+    except ValidationError as error:
+        raise _invalid(error, where) from None
+
+
+def _vocabulary(content: bytes, folder: Path) -> Vocabulary:
+    try:
+        return Vocabulary.from_json(content, str(folder / VOCABULARY), lambda: read_file(folder, PIECES))
+    except ModelFileError as error:
+        if error.where is not None:
+            raise
+        # What is wrong with the pieces is said by who has them only as bytes.
+        raise ModelFileError(
+            error.message, where=str(folder / PIECES), expected=error.expected, got=error.got
+        ) from None
+
+
 def _invalid(error: ValidationError, where: str) -> ModelFileError:
     """The first thing that is wrong, with its JSON pointer."""
     first = error.errors()[0]
@@ -148,17 +164,16 @@ def _invalid(error: ValidationError, where: str) -> ModelFileError:
     return ModelFileError(first["msg"], where=f"{where}:{place or '/'}", got=shorten(str(first["input"])))
 
 
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise ModelFileError("model file is missing", where=str(path))
-    return path.read_bytes()
+def _check_vectors(config: LanguageModelConfig, file: TensorFile) -> None:
+    """Raises ModelFileError unless the file has every gamma and bias as large as the configuration says.
 
-
-def _read_tensors(content: bytes, where: str) -> dict[str, Tensor]:
-    try:
-        return load_tensors(content)
-    except (SafetensorError, ValueError) as error:
-        raise ModelFileError(f"corrupt or truncated ({error})", where=where) from None
+    So a layer has as many cells as it says, whatever little its matrices are made of: what is made of them
+    is bounded by the file.
+    """
+    with torch.device("meta"):  # shapes without numbers
+        shapes = LanguageModel(config, lambda slot: DenseMatrix(slot.out_features, slot.in_features))
+    for name, vector in shapes.vectors():
+        file.check(name, tuple(vector.shape), torch.float32)
 
 
 def _build(config: LanguageModelConfig, tensors: Mapping[str, Tensor], where: str) -> LanguageModel:

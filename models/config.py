@@ -29,6 +29,9 @@ AnySpec = Annotated[
     | PrunedSpec,
     Field(discriminator="kind"),
 ]
+# Far beyond any LSTM that was ever trained; a file that says more is not believed, nor its layers listed.
+MOST_WIDTH, MOST_LAYERS, MOST_CELLS = 1 << 16, 256, 4096
+Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -70,11 +73,11 @@ class LanguageModelConfig(BaseModel):
 
     system: str
     vocabulary_size: Count
-    embedding_size: Count
-    hidden_size: Count
-    layers: Count = 1
-    last_hidden_size: Count | None = None
-    projection_size: Count | None = None
+    embedding_size: Width
+    hidden_size: Width
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = 1
+    last_hidden_size: Width | None = None
+    projection_size: Width | None = None
     segments: Count = 1
     input_shares: Annotated[tuple[Share, ...], BeforeValidator(_from_list)] = ()
     gate_biases: Literal[1, 2] = 1
@@ -138,6 +141,8 @@ class LanguageModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "LanguageModelConfig":
+        if self.layers * self.segments > MOST_CELLS:
+            raise ValueError(f"segments: {self.layers * self.segments} parallel cells, above {MOST_CELLS}")
         if (self.projection is None) != (self.projection_size is None):
             raise ValueError("projection and projection_size go together")
         if self.projection_size is not None and self.segments > 1:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoint import CARD, CONFIG, PIECES, VOCABULARY, WEIGHTS, Checkpoint, ModelCard
+from models.checkpoint import Checkpoint, ModelCard
 from models.config import LanguageModelConfig
 from models.language_model import LanguageModel
+from models.model_folder import CARD, CONFIG, PIECES, VOCABULARY, WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ model, bit-packed: no library's shuffle is trusted to stay the same.
 import numpy as np
 from numpy.typing import NDArray
 
+_BLOCK_CODES = 1 << 17  # a multiple of 8: each block begins at a byte; some 8 MB of bits
+
 
 def balanced_pool(vocabulary_size: int, parts: int, sub_vectors: int, seed: int) -> NDArray[np.int32]:
     """(V, K) codes in [0, M): K*V/M copies of each code, shuffled (Fisher-Yates).
@@ -70,6 +72,10 @@ def pack_codes(codes: NDArray[np.int32], values: int) -> NDArray[np.uint8]:
 def unpack_codes(packed: NDArray[np.uint8], count: int, values: int) -> NDArray[np.int32]:
     """(count,) codes that `pack_codes` packed."""
     bits = bits_per_code(values)
-    flat = np.unpackbits(packed, count=count * bits).reshape(count, bits)
     weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.int32)
-    return (flat.astype(np.int32) @ weights).astype(np.int32)
+    codes = np.empty(count, dtype=np.int32)
+    for start in range(0, count, _BLOCK_CODES):  # unpacked a bit takes four bytes
+        block = codes[start : start + _BLOCK_CODES]
+        flat = np.unpackbits(packed[start * bits // 8 :], count=len(block) * bits).reshape(-1, bits)
+        block[:] = flat.astype(np.int32) @ weights
+    return codes

@@ -49,6 +49,10 @@ def unpack_positions(bits: int, packed: NDArray[np.uint8], count: int) -> NDArra
                 "a mask of another length", expected=f"{(count + 7) // 8} bytes", got=str(len(packed))
             )
         return np.flatnonzero(np.unpackbits(packed, count=count)).astype(np.int64)
+    if len(packed) > (count + 7) // 8:
+        raise ModelFileError(
+            "gaps longer than a mask", expected=f"at most {(count + 7) // 8} bytes", got=str(len(packed))
+        )
     escape = (1 << bits) - 1
     codes = unpack_codes(packed, len(packed) * 8 // bits, escape + 1).astype(np.int64)
     is_number = codes != escape

@@ -30,6 +30,8 @@ from models.matrices.base import (
 from models.matrices.clusters import clustered, means_of
 from nbest.errors import ConfigError, ModelFileError
 
+MOST_HASHED = 1 << 27  # codes that no file holds, so that no file bounds them: 512 MB
+
 Numbers = NDArray[np.float64]
 
 
@@ -144,6 +146,12 @@ class SlimSpec(MatrixSpec):
         """``weight``, and ``codes`` where they are not hashed."""
         self.check_shape(in_features)
         weight = take(tensors, "weight", (self.sub_vectors, in_features // self.parts), torch.float32)
+        if self.assignment == "hash" and out_features * self.parts > MOST_HASHED:
+            raise ModelFileError(
+                "too many hashed codes",
+                expected=f"at most {MOST_HASHED}",
+                got=f"{out_features} of {self.parts} parts",
+            )
         codes = self.assign(out_features) if self.assignment == "hash" else self._codes(tensors, out_features)
         return SlimMatrix(out_features, in_features, self, codes, weight)
 

@@ -123,12 +123,15 @@ def test_tensors_without_a_place(saved: Save) -> None:
 def test_broken_json(saved: Save) -> None:
     path = saved("lstm").path
     for content, place in (
-        (b'{"name": 3}', "/name: Input should be a valid string; got '3'"),
-        (b'{"name": "x", "perplexity": {"test": "1.5"}}', "/perplexity/test: Input should be a valid number"),
-        (b'{"name": "\\ud800"}', "/: Invalid JSON"),
+        (b'{"name": 3}', ":/name: Input should be a valid string; got '3'"),
+        (b'{"name": "x", "perplexity": {"test": "1.5"}}', ":/perplexity/test: Input should be a valid"),
+        (b'{"name": "\\ud800"}', ": a lone surrogate"),
+        (b'{"name": "x", "training": {"rate": NaN}}', ": a number is not finite"),
+        (b'{"name": "x", "perplexity": {"test": 1e999}}', ":/perplexity/test: Input should be a finite"),
+        (b'{"name": "x", "name": "y"}', ": a key stands twice"),
     ):
         (path / checkpoint.CARD).write_bytes(content)
-        with pytest.raises(ModelFileError, match=rf"card\.json:{place}"):
+        with pytest.raises(ModelFileError, match=rf"card\.json{place}"):
             checkpoint.load(path)
 
 

@@ -48,6 +48,15 @@ def test_packing_loses_nothing(values: int, data: st.DataObject) -> None:
     assert assignment.unpack_codes(packed, len(codes), values).tolist() == codes.tolist()
 
 
+@pytest.mark.parametrize("values", [1, 2, 5, 300, 1 << 31])
+def test_packing_loses_nothing_across_blocks(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = np.random.default_rng(values).integers(0, min(values, (1 << 31) - 1), 100, dtype=np.int32)
+    packed = assignment.pack_codes(codes, values)
+    monkeypatch.setattr(assignment, "_BLOCK_CODES", 8)
+    for count in (100, 96, 8, 3, 0):
+        assert assignment.unpack_codes(packed, count, values).tolist() == codes[:count].tolist()
+
+
 def test_hashed_codes_are_fixed_for_ever() -> None:
     """Golden values: a file with hashed codes holds none, so the hash is part of the format."""
     pool = assignment.hashed(3, 4, 20, 1, by_position=False)

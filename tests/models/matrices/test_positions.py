@@ -65,7 +65,9 @@ def test_what_cannot_be_read() -> None:
         unpack_positions(MASK, np.zeros(3, dtype=np.uint8), 9)
     with pytest.raises(ModelFileError, match="gaps of an unknown width; expected at most 16 bits; got 17"):
         unpack_positions(MOST_BITS + 1, np.zeros(3, dtype=np.uint8), 9)
-    with pytest.raises(ModelFileError, match="a number stands outside the matrix; expected below 4; got 5"):
+    with pytest.raises(ModelFileError, match="a number stands outside the matrix; expected below 3; got 3"):
+        unpack_positions(8, np.array([3], dtype=np.uint8), 3)
+    with pytest.raises(ModelFileError, match="gaps longer than a mask; expected at most 1 bytes; got 2"):
         unpack_positions(8, np.array([1, 3], dtype=np.uint8), 4)
     broken = random.Random(1).randbytes(40)
     for bits in range(MOST_BITS + 1):  # whatever stands there: positions in range, or the error
