@@ -14,10 +14,11 @@ from service import errors, openapi
 from service.device import check_device
 from service.headers import Headers
 from service.registry import TokenScorer
-from service.routes import evaluate, health, metrics, models, page, rescore, score, weights
+from service.routes import evaluate, health, metrics, models, page, rescore, score, tune, weights
 from service.security import KeyFile, Keys
 from service.settings import Settings, load_settings
 from service.state import build
+from service.tuning_process import Tunings
 
 DESCRIPTION = """Rescores n-best lists of speech recognisers and machine translators with compressed language
 models. Log-probabilities are natural logarithms, larger is better.
@@ -54,6 +55,7 @@ def create_app(
         opener = opener or partial(catalog.open_scorer, device=settings.device, precision=settings.precision)
         shipped = catalog.shipped() if shipped is None else shipped
     service = build(settings, opener, shipped)
+    tunings = Tunings(settings.tune_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,6 +64,7 @@ def create_app(
         loading.cancel()
         with suppress(asyncio.CancelledError):
             await loading
+        await tunings.close()
         await service.close()
 
     app = FastAPI(
@@ -73,7 +76,8 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    for module in (rescore, score, models, weights, evaluate, health, metrics, page):
+    app.state.tunings = tunings
+    for module in (rescore, score, models, weights, evaluate, tune, health, metrics, page):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=Path(__file__).parent / "web"), name="web")
     errors.install(app)

@@ -11,6 +11,7 @@ from service import examples
 from service.errors import MEDIA_TYPE, Problem
 from service.schemas import EvaluateRequest, Options, RescoreRequest, ScoreRequest, WeightsRequest
 from service.security import BEARER, SCHEME, is_open
+from service.tuning_request import TuneRequest
 
 _NOT_OURS = "HTTPValidationError"
 _REQUEST_ID = {"description": "of the request or made for it", "required": True, "schema": {"type": "string"}}
@@ -19,6 +20,7 @@ _REQUESTS: tuple[type[BaseModel], ...] = (
     RescoreRequest,
     ScoreRequest,
     EvaluateRequest,
+    TuneRequest,
     WeightsRequest,
     Problem,
 )
@@ -156,6 +158,7 @@ def install(app: FastAPI) -> None:
         _give(document, "/v1/rescore", "text/plain", text)
         _give(document, "/v1/score", "application/json", score)
         _give(document, "/v1/evaluate", "application/json", examples.EVALUATE)
+        _give(document, "/v1/tune", "application/json", examples.tune(names[0] if names else None))
         _give(document, "/v1/weights/{name}", "application/json", examples.WEIGHTS, "put")
         return document
 

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     evaluate_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="longest counting of an evaluation"
     )
+    tune_seconds: float = Field(default=300.0, gt=0, le=3600, description="longest search for weights")
     access_log: bool = Field(default=True, description="a line in the log for every request")
     log_format: Literal["text", "json"] = Field(
         default="text", description="of the log: lines for people, or a JSON object a line"

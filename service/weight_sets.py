@@ -111,13 +111,7 @@ class WeightSets:
         Raises ConflictError where the name cannot be written, PreconditionFailedError,
         PreconditionMissingError, StorageError.
         """
-        if not _WRITABLE.fullmatch(name):
-            raise ConflictError(
-                "not a name to write under: versions are numbered by the service",
-                expected="letters, digits, '_', '-', '+' and '.', 100 at most, the first no sign",
-                got=shorten(name),
-            )
-        directory = self._writable()
+        directory = self._writable(name)
         content = dump_weights(weights).encode()
         with _storing(), locked(directory):
             path = directory / f"{name}{SUFFIX}"
@@ -141,13 +135,20 @@ class WeightSets:
             sync_directory(directory)
         return Written(Stored(name, content, weights, version), before is None, True)
 
+    def check_put(self, name: str, conditions: Conditions) -> None:
+        """Raises what `put` would raise now for content that is not there yet."""
+        directory = self._writable(name)
+        with _storing():
+            before = _own_content(directory / f"{name}{SUFFIX}")
+        conditions.check_write(None if before is None else tag_of(before))
+
     def delete(self, name: str, conditions: Conditions) -> None:
         """`name` means nothing any more, and its versions stay; or the one version NAME@N is removed.
 
         Raises NotFoundError, ConflictError for the newest version, whose number would be used again, and as
         `put` does.
         """
-        directory = self._writable()
+        directory = self._own()
         with _storing(), locked(directory):
             self._existing(name)
             path = directory / f"{name}{SUFFIX}"
@@ -194,7 +195,17 @@ class WeightSets:
             return None
         return newest if same else None
 
-    def _writable(self) -> Path:
+    def _writable(self, name: str) -> Path:
+        """The directory, for a name that can be written there."""
+        if not _WRITABLE.fullmatch(name):
+            raise ConflictError(
+                "not a name to write under: versions are numbered by the service",
+                expected="letters, digits, '_', '-', '+' and '.', 100 at most, the first no sign",
+                got=shorten(name),
+            )
+        return self._own()
+
+    def _own(self) -> Path:
         if self._directory is None:
             raise ConflictError(
                 "the service has no directory of weight sets", expected="nbest serve --weights"

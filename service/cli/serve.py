@@ -80,6 +80,11 @@ import click
     help="Longest counting of an evaluation.  [default: 60]",
 )
 @click.option(
+    "--tune-seconds",
+    type=click.FloatRange(0, 3600, min_open=True),
+    help="Longest search for weights.  [default: 300]",
+)
+@click.option(
     "--drain-seconds",
     type=click.FloatRange(0),
     help="Go on serving so long after SIGTERM, not ready.  [default: 0]",

@@ -8,8 +8,14 @@ from service.app import create_app
 from service.routes import rescore
 from service.schemas import EvaluateRequest, RescoreRequest, ScoreRequest
 from service.settings import Settings
+from service.tuning_request import TuneRequest
 
-REQUESTS = {"/v1/rescore": RescoreRequest, "/v1/score": ScoreRequest, "/v1/evaluate": EvaluateRequest}
+REQUESTS = {
+    "/v1/rescore": RescoreRequest,
+    "/v1/score": ScoreRequest,
+    "/v1/evaluate": EvaluateRequest,
+    "/v1/tune": TuneRequest,
+}
 
 
 def posts(document: dict[str, Any]) -> list[tuple[str, str, Any]]:
@@ -29,6 +35,7 @@ def test_every_example_works_when_pasted(client: TestClient) -> None:
         ("/v1/rescore", "text/plain"),
         ("/v1/score", "application/json"),
         ("/v1/evaluate", "application/json"),
+        ("/v1/tune", "application/json"),
     }
     for path, kind, value in found:
         body = {"content": value} if isinstance(value, str) else {"json": value}
@@ -101,7 +108,7 @@ def test_aliases_are_not_documented_twice(client: TestClient) -> None:
     paths = set(client.get("/openapi.json").json()["paths"])
     assert {
         "/v1/rescore", "/v1/score", "/v1/models", "/v1/evaluate", "/v1/weights/{name}", "/livez", "/readyz",
-        "/v1/models/{name}", "/metrics",
+        "/v1/models/{name}", "/metrics", "/v1/tune",
     } == paths  # fmt: skip
 
 
@@ -114,7 +121,7 @@ def test_examples_of_a_service_without_models_work_too(world: Any) -> None:
     app = create_app(world.settings(models=None), opener=world.open_scorer, shipped=[])
     with TestClient(app) as client:
         found = posts(client.get("/openapi.json").json())
-        assert {path for path, _, _ in found} == {"/v1/rescore", "/v1/evaluate"}
+        assert {path for path, _, _ in found} == {"/v1/rescore", "/v1/evaluate", "/v1/tune"}
         for path, kind, value in found:
             body = {"content": value} if isinstance(value, str) else {"json": value}
             assert client.post(path, headers={"Content-Type": kind}, **body).status_code == 200
