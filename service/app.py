@@ -14,7 +14,18 @@ from service import errors, openapi
 from service.device import check_device
 from service.headers import Headers
 from service.registry import TokenScorer
-from service.routes import evaluate, health, metrics, models, page, rescore, score, tune, weights
+from service.routes import (
+    convert,
+    evaluate,
+    health,
+    metrics,
+    models,
+    page,
+    rescore,
+    score,
+    tune,
+    weights,
+)
 from service.security import KeyFile, Keys
 from service.settings import Settings, load_settings
 from service.state import build
@@ -77,7 +88,7 @@ def create_app(
     )
     app.state.service = service
     app.state.tunings = tunings
-    for module in (rescore, score, models, weights, evaluate, tune, health, metrics, page):
+    for module in (rescore, score, models, weights, evaluate, tune, convert, health, metrics, page):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=Path(__file__).parent / "web"), name="web")
     errors.install(app)

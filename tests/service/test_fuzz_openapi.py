@@ -111,7 +111,7 @@ def test_every_answer_is_a_documented_one(client: TestClient, fuzz: Fuzz) -> Non
         "POST /v1/rescore", "POST /v1/score", "POST /v1/evaluate", "GET /v1/models", "GET /v1/models/{name}",
         "POST /v1/models/{name}", "DELETE /v1/models/{name}", "GET /v1/weights/{name}",
         "PUT /v1/weights/{name}", "DELETE /v1/weights/{name}", "GET /livez", "GET /readyz", "GET /metrics",
-        "POST /v1/tune",
+        "POST /v1/tune", "POST /v1/convert",
     }  # fmt: skip
     for label in ("POST /v1/rescore", "POST /v1/score", "POST /v1/evaluate", "POST /v1/models/{name}"):
         assert seen[label, 200], f"{label}: no request got through"

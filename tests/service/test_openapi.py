@@ -108,7 +108,7 @@ def test_aliases_are_not_documented_twice(client: TestClient) -> None:
     paths = set(client.get("/openapi.json").json()["paths"])
     assert {
         "/v1/rescore", "/v1/score", "/v1/models", "/v1/evaluate", "/v1/weights/{name}", "/livez", "/readyz",
-        "/v1/models/{name}", "/metrics", "/v1/tune",
+        "/v1/models/{name}", "/metrics", "/v1/tune", "/v1/convert",
     } == paths  # fmt: skip
 
 
