@@ -8,7 +8,7 @@ from nbest.errors import FormatError, LimitError, shorten
 from service.errors import BodyTimeoutError, UnsupportedMediaTypeError
 
 _GZIP = 16 + zlib.MAX_WBITS
-_SILENCE_SECONDS = 60.0  # a body may take any time to come, but not stop on the way for longer than this
+_SILENCE_SECONDS = 60.0  # a body may not stop on the way for longer than this
 _SLICE = 16 * 1024  # compressed bytes at a time: zlib copies what follows a member, so short ones cost little
 
 
@@ -22,21 +22,30 @@ def coding_of(header: str | None) -> str:
     return coding
 
 
-async def read_body(chunks: AsyncIterable[bytes], max_bytes: int) -> bytes:
+def check_announced(length: str | None, max_bytes: int) -> None:
+    """Raises LimitError where Content-Length alone says that the body is too large: none of it is read."""
+    if length is not None and length.isdecimal() and (len(length) > 20 or int(length) > max_bytes):
+        raise _too_large(max_bytes)
+
+
+async def read_body(chunks: AsyncIterable[bytes], max_bytes: int, max_seconds: float = 300.0) -> bytes:
     """All bytes of a body as they were sent; raises LimitError above `max_bytes`, BodyTimeoutError."""
     body = bytearray()
     now = asyncio.get_running_loop().time
+    end = now() + max_seconds
     try:
-        async with asyncio.timeout(_SILENCE_SECONDS) as patience:
+        async with asyncio.timeout_at(min(end, now() + _SILENCE_SECONDS)) as patience:
             async for chunk in chunks:
-                patience.reschedule(now() + _SILENCE_SECONDS)
+                patience.reschedule(min(end, now() + _SILENCE_SECONDS))
                 body += chunk
                 if len(body) > max_bytes:
                     raise _too_large(max_bytes)
     except TimeoutError:
+        late = now() >= end
         raise BodyTimeoutError(
-            "the body stopped on the way",
-            expected=f"more of it within {_SILENCE_SECONDS:g} seconds",
+            "the body took too long" if late else "the body stopped on the way",
+            expected=f"{'the whole' if late else 'more'} of it within "
+            f"{max_seconds if late else _SILENCE_SECONDS:g} seconds",
             got=f"{len(body)} bytes",
         ) from None
     return bytes(body)

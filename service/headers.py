@@ -24,6 +24,14 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+SECURITY = {  # on every answer
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": _PAGE_POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
 class Headers:
@@ -53,12 +61,7 @@ class Headers:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Content-Security-Policy"] = _PAGE_POLICY
-                headers["Referrer-Policy"] = "no-referrer"
-                headers["X-Frame-Options"] = "DENY"  # for browsers that do not know frame-ancestors
-                headers["Cross-Origin-Opener-Policy"] = "same-origin"
-                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                headers.update(SECURITY)
                 if not scope["path"].startswith(OPEN_BELOW):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

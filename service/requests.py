@@ -11,8 +11,9 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from nbest.errors import shorten
-from service.bodies import coding_of, gunzip, read_body
+from service.bodies import check_announced, coding_of, gunzip, read_body
 from service.errors import DeadlineError, InvalidRequestError, UnsupportedMediaTypeError
+from service.state import service_of
 
 T = TypeVar("T")
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
@@ -52,9 +53,10 @@ def no_query(request: Request) -> None:
 
 
 async def body_of(request: Request, max_bytes: int) -> bytes:
-    """The whole body, decompressed; raises LimitError above `max_bytes`, ClientDisconnect."""
+    """The whole body, decompressed; raises LimitError, BodyTimeoutError, ClientDisconnect."""
     coding = coding_of(request.headers.get("content-encoding"))
-    body = await read_body(request.stream(), max_bytes)
+    check_announced(request.headers.get("content-length"), max_bytes)
+    body = await read_body(request.stream(), max_bytes, service_of(request).settings.body_seconds)
     return await asyncio.to_thread(gunzip, body, max_bytes) if coding == "gzip" else body
 
 

@@ -11,9 +11,11 @@ from math import ceil
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from nbest.errors import ConfigError, shorten
 from service.app import create_app
+from service.connections import ConnectionLimits, limited
 from service.logs import log_of_a_server
 from service.readiness import Readiness
 from service.security import check_reach
@@ -71,14 +73,26 @@ def run(settings: Settings) -> None:
     listener = listen(settings.host, settings.port)
     check_reach(settings, listener.getsockname()[0])
     app = create_app(settings)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=ceil(settings.grace_seconds)
-    )
+    config = config_of(app, settings)
     server = Server(config, app.state.service.readiness, settings.drain_seconds)
     with _calm_collector(), _short_turns():
         server.run(sockets=[listener])
     if app.state.service.readiness.failure is not None:
         raise app.state.service.readiness.failure
+
+
+def config_of(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    limits = ConnectionLimits(settings.header_seconds, settings.body_seconds, settings.max_connections)
+    return uvicorn.Config(
+        app,
+        http=limited(limits),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=ceil(settings.grace_seconds),
+    )
 
 
 @contextmanager

@@ -44,6 +44,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=32 * 1024 * 1024, ge=1, description="largest body, as sent and once decompressed"
     )
+    max_connections: int = Field(default=500, ge=1, le=100_000, description="most connections at a time")
+    header_seconds: float = Field(
+        default=20.0, gt=0, le=3600, description="longest time for a request's headers to come"
+    )
+    body_seconds: float = Field(
+        default=300.0, gt=0, le=3600, description="longest time for a body to come, or an answer to be read"
+    )
     max_lists: int = Field(default=10_000, ge=1, description="most lists in a request")
     max_hypotheses: int = Field(default=200_000, ge=1, description="most hypotheses, or texts, in a request")
     max_text_bytes: int = Field(

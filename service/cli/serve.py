@@ -50,6 +50,17 @@ import click
     type=click.IntRange(1),
     help="Largest body, as sent and once decompressed.  [default: 33554432]",
 )
+@click.option("--max-connections", type=click.IntRange(1, 100_000), help="Most at a time.  [default: 500]")
+@click.option(
+    "--header-seconds",
+    type=click.FloatRange(0, 3600, min_open=True),
+    help="Longest time for a request's headers to come.  [default: 20]",
+)
+@click.option(
+    "--body-seconds",
+    type=click.FloatRange(0, 3600, min_open=True),
+    help="Longest time for a body to come, or an answer to be read.  [default: 300]",
+)
 @click.option("--max-lists", type=click.IntRange(1), help="Most lists in a request.  [default: 10000]")
 @click.option(
     "--max-hypotheses",
