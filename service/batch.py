@@ -6,7 +6,7 @@ may depend on the number of threads, and output must not depend on the number of
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rescoring.batch.block import Block, Done, Settings
     from rescoring.batch.run import Engine
     from rescoring.scorer import Named
+    from service.remote import Server
     from service.registry import TokenScorer
 
 
@@ -23,12 +24,20 @@ class Models:
     """The models of a batch, as the command line names them; to be opened in each process.
 
     threads  of torch in each process; None: OMP_NUM_THREADS, else one
+    server   where the models are, if not here
+    digests  of the server's models, where they are known: others are an error
     """
 
     names: tuple[str, ...]
     self_normalized: bool = False
     precision: "Precision" = "fp32"
     threads: int | None = None
+    server: "Server | None" = None
+    digests: tuple[str, ...] = ()
+
+    def known(self, opened: "Sequence[Named]") -> "Models":
+        """The same for other processes, which must find the same models."""
+        return self if self.server is None else replace(self, digests=tuple(one.digest for one in opened))
 
     def open(self) -> "list[TokenScorer]":
         """The scorers; raises as `open_scorers` does."""
@@ -36,6 +45,8 @@ class Models:
 
         if not self.names:
             return []
+        if self.server is not None:
+            return open_scorers(self.names, server=self.server, digests=self.digests)
         import torch
 
         threads = self.threads or (None if os.environ.get("OMP_NUM_THREADS") else 1)
@@ -112,7 +123,9 @@ def identity_of_run(
         "version": __version__,
         "block": BLOCK_HYPOTHESES,
     }
-    if models.names:
+    if models.server is not None:
+        found["engine"] = ["server"]
+    elif models.names:
         import torch
 
         from models.scoring.native_engine import kernels

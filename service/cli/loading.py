@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,30 @@ if TYPE_CHECKING:
     from rescoring.nbest import Feature, NbestLists
     from rescoring.scorer import Named, Scores
     from rescoring.weights import WeightSet
+    from service.remote import Server
     from service.registry import Token, TokenScorer
 
 _NAMED = re.compile(r"([^\s|=:/]+)=(.+)")  # NAME=MODEL
 
 
 def open_scorers(
-    names: Sequence[str], *, self_normalized: bool = False, precision: "Precision" = "fp32"
+    names: Sequence[str],
+    *,
+    self_normalized: bool = False,
+    precision: "Precision" = "fp32",
+    server: "Server | None" = None,
+    digests: Sequence[str] = (),
 ) -> "list[TokenScorer]":
-    """A scorer for each --lm; raises NotFoundError, ModelFileError, or ConfigError for one named twice."""
-    scorers = [open_scorer(name, self_normalized=self_normalized, precision=precision) for name in names]
+    """A scorer for each --lm; raises NotFoundError, ModelFileError, or ConfigError for one named twice.
+
+    server   where the models are, if not here; `digests` of them, where they are known already
+    """
+    scorers = [
+        open_remote(server, name, digest)
+        if server is not None
+        else open_scorer(name, self_normalized=self_normalized, precision=precision)
+        for name, digest in zip_longest(names, digests[: len(names)])
+    ]
     seen = [scorer.name for scorer in scorers]
     for name in seen:
         if seen.count(name) > 1:
@@ -65,6 +80,16 @@ def open_scorer(
     from models import catalog
 
     return catalog.open_scorer(name, self_normalized=self_normalized, precision=precision)
+
+
+def open_remote(server: "Server", name: str, digest: str | None = None) -> "TokenScorer":
+    """The scorer of one --lm that is a model of `server`; raises what the server says, or BusyError."""
+    from service.remote import RemoteScorer
+
+    given = _NAMED.fullmatch(name)
+    if given:
+        return Renamed(RemoteScorer(server, given[2], digest), given[1])
+    return RemoteScorer(server, name, digest)
 
 
 def _open_mixture(text: str, *, self_normalized: bool, precision: "Precision") -> "TokenScorer":

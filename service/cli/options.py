@@ -1,15 +1,16 @@
 """Options that several commands share, said once: the same word means the same everywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nbest.errors import FormatError, shorten
+from nbest.errors import ConfigError, FormatError, shorten
 from nbest.files import check_output, read_lines
 
 if TYPE_CHECKING:
     from rescoring.formats.base import BeamSize
+    from service.remote import Server
 
 F = TypeVar("F", bound=Callable[..., Any])
 # The names of rescoring.formats.FORMATS, said here so that help needs no numpy; a test compares them.
@@ -38,6 +39,43 @@ precision = click.option(
     show_default=True,
     help="Of nbest's own models: fp32 is exact, int8 faster (with the compiled kernels) and a little off.",
 )
+_server = click.option(
+    "--server",
+    metavar="URL",
+    help="Score with the models of this service (nbest serve), as --lm names them there; torch is not needed "
+    "here.",
+)
+_key = click.option(
+    "--key",
+    envvar="NBEST_KEY",
+    show_envvar=True,
+    metavar="KEY",
+    help="The service's key; better in the environment, for others see the arguments of a command.",
+)
+
+
+def server(command: F) -> F:
+    """--server and --key."""
+    return _server(_key(command))
+
+
+def server_of(url: str | None, key: str | None, lms: Sequence[str], **local: bool) -> "Server | None":
+    """The service, if one is asked for; raises ConfigError where options of `local` models are given too."""
+    if url is None:
+        source = click.get_current_context().get_parameter_source("key")
+        if source is click.core.ParameterSource.COMMANDLINE:
+            raise ConfigError("a key for no service", where="--key", expected="--server URL")
+        return None
+    from service.remote import Server
+
+    if not lms:
+        raise ConfigError("no model of the service is named", where="--server", expected="--lm NAME")
+    if given := [name for name, is_given in local.items() if is_given]:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise ConfigError("the service decides this", where=flag, expected="models of this machine", got=url)
+    return Server(url, key)
+
+
 list_format = click.option(
     "--format",
     "--from",

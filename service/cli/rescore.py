@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from rescoring.scorer import Named
 
 
+_JOBS_OF_SERVER = 2  # one reads and writes while the other's texts are scored
+
+
 def _parse_weights(
     _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, tuple[float, ...]]:
@@ -58,6 +61,7 @@ def _parse_jobs(_context: click.Context, _option: click.Parameter, value: str | 
 @options.lm
 @options.self_normalized
 @options.precision
+@options.server
 @click.option("--weights", metavar="FILE", help="A weight set of `nbest tune`, or a moses.ini.")
 @click.option(
     "--weight",
@@ -88,7 +92,7 @@ def _parse_jobs(_context: click.Context, _option: click.Parameter, value: str | 
     callback=_parse_jobs,
     metavar="N",
     help="Processes, each with the models in its memory; the output is the same for any number. 0 or auto: "
-    "all processors, as by default where there are models.",
+    "all processors, as by default where there are models; 2 with --server.",
 )
 @click.option(
     "--threads",
@@ -125,6 +129,8 @@ def rescore(
     lms: tuple[str, ...],
     self_normalized: bool,
     precision: "Precision",
+    server: str | None,
+    key: str | None,
     weights: str | None,
     changes: dict[str, tuple[float, ...]],
     external: tuple[str, ...],
@@ -157,6 +163,8 @@ def rescore(
 
     A run that was killed is taken up where it was when the same command is given again: until it is done, its
     finished blocks stand in OUT.nbest-partial.
+
+    With --server only the models are elsewhere: lists, weights and output stay here, in every format.
     """
     from rescoring import pipeline
     from rescoring.batch.block import BLOCK_HYPOTHESES, Settings
@@ -174,6 +182,14 @@ def rescore(
     _check(detokenize and not one_best, "only texts are detokenized", "--detokenize", "--one-best")
     _check(max_failed is not None and failed is None, "no list is set aside", "--max-failed", "--failed FILE")
     _check(resume and restart, "taken up or started over", "--resume", "no --restart")
+    service = options.server_of(
+        server,
+        key,
+        lms,
+        self_normalized=self_normalized,
+        precision=precision != "fp32",
+        threads=threads is not None,
+    )
     began = time.perf_counter()
     said = Progress(progress)
     given = [parse_external(argument) for argument in external]
@@ -194,7 +210,7 @@ def rescore(
         )
         check_target(out, blocks.format.name, one_best=one_best)
         chosen = read_weights_for(weights, blocks) if weights is not None else None
-        models = Models(lms, self_normalized, precision, threads)
+        models = Models(lms, self_normalized, precision, threads, service)
         scorers = models.open()
         names = [_Name(scorer.name, scorer.digest) for scorer in scorers]
         check_new_names(blocks, names)
@@ -213,9 +229,10 @@ def rescore(
         )
         _check_before(blocks, settings, names, [name for name, _ in given])
         if jobs is None:
-            jobs = processors() if scorers else 1
+            jobs = (_JOBS_OF_SERVER if service else processors()) if scorers else 1
         jobs = min(jobs, blocks.count)
         if jobs > 1:
+            models = models.known(names)
             scorers = []  # they are opened in each process
         summary = Summary(Notes(out), list(blocks.failures))
         files = [lists, *([words_txt] if words_txt else []), *(str(path) for _, path in given)]
@@ -255,6 +272,8 @@ def rescore(
     digests = {name.name: name.digest for name in names}
     signed = pipeline.ranking_signature(chosen, digests, _called(weights, changes), text)
     click.echo(f"signature {signed}", err=True)
+    if service is not None:
+        click.echo(f"scored by {service.url}", err=True)
     if summary.failures:
         _warn(f"{len(summary.failures)} lists were set aside: {failed}")
         click.get_current_context().exit(EXIT_SOME)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli import options
-from service.cli.loading import open_lists, open_scorer
+from service.cli.loading import open_lists, open_remote, open_scorer
 
 if TYPE_CHECKING:
     from models.scoring.engine import Precision
@@ -30,6 +30,7 @@ _BLOCK = 4096  # sentences scored at once
 @options.beam_size
 @options.self_normalized
 @options.precision
+@options.server
 @options.out("Where the table goes; standard output by default.")
 def score(
     sentences: str,
@@ -42,6 +43,8 @@ def score(
     beam_size: int | None,
     self_normalized: bool,
     precision: "Precision",
+    server: str | None,
+    key: str | None,
     out: str,
 ) -> None:
     """Score SENTENCES (a file; standard input by default), one a line; with --format the hypotheses of lists.
@@ -58,7 +61,14 @@ def score(
     prepare = get_pipeline(text or DEFAULT_PIPELINE)
     if list_format is None and (words_txt is not None or beam_size is not None):
         raise ConfigError("only lists have that", where="--words or --beam-size", expected="--format NAME")
-    scorer = open_scorer(lm, self_normalized=self_normalized, precision=precision)
+    service = options.server_of(
+        server, key, [lm], self_normalized=self_normalized, precision=precision != "fp32"
+    )
+    if service is None:
+        scorer = open_scorer(lm, self_normalized=self_normalized, precision=precision)
+    else:
+        scorer = open_remote(service, lm)
+        precision = "int8" if scorer.digest.endswith("+int8") else "fp32"
     sums = _Sums(exact=not self_normalized)
     with write_whole(out) as stream:
         texts = _texts(sentences, list_format, words_txt, beam_size)
