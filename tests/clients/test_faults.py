@@ -252,6 +252,25 @@ def test_a_failed_block_ends_a_stream_after_the_blocks_before_it(fake: Any) -> N
     assert len(seen) == 2
 
 
+TUNED = {"done": True, "request_id": "r", "weights": {}, "metric": "wer", "larger_is_better": False,
+         "before": 2.0, "after": 1.0, "warnings": ["w"]}  # fmt: skip
+STEP = {"progress": {"stage": "tuning"}}
+
+
+def test_a_tuning_tells_how_far_it_is_and_has_all_the_time_it_needs(call: Any, fake: Any) -> None:
+    kind = "application/x-ndjson"
+    told: list[Any] = []
+    server = fake(answer(200, lines(STEP), kind), answer(200, lines(STEP, TUNED), kind))
+    found = call(server.url, "tune", [], progress=told.append)
+    assert (found.after, found.warnings, told) == (1.0, ("w",), [{"stage": "tuning"}] * 2)
+    failed = {"done": False, "request_id": "r", "error": {"type": "internal-error", "detail": "D"}}
+    with pytest.raises(ServiceFaultError, match="D"):
+        call(fake(answer(200, lines(STEP, failed), kind)).url, "tune", [])
+    attempts = Attempts(calls.tune([], {}, None, None), Retry(total_seconds=1), 60.0, began=1000.0)
+    assert attempts.timeout(2000.0) == 60.0
+    assert not attempts.is_late(2000.0)
+
+
 # The decision itself
 
 

@@ -21,6 +21,7 @@ from nbest_client.errors import (
 )
 from nbest_client.retries import Retry
 from nbest_client.values import (
+    Converted,
     Evaluation,
     FailedList,
     Hypothesis,
@@ -38,6 +39,7 @@ from nbest_client.values import (
     StoredWeights,
     TextScore,
     Token,
+    Tuned,
     Usage,
     WeightsWritten,
 )
@@ -52,6 +54,7 @@ __all__ = [
     "Client",
     "ConflictError",
     "ConnectionFailedError",
+    "Converted",
     "Evaluation",
     "FailedList",
     "ForbiddenError",
@@ -80,6 +83,7 @@ __all__ = [
     "TextScore",
     "Token",
     "TruncatedError",
+    "Tuned",
     "UnauthorizedError",
     "UnexpectedAnswerError",
     "Usage",

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
 
@@ -17,6 +17,7 @@ from nbest_client.reading import Reply, check
 from nbest_client.retries import Attempts, Retry
 from nbest_client.transport import base_of, in_time, reply_of, translated
 from nbest_client.values import (
+    Converted,
     Evaluation,
     ListResult,
     Model,
@@ -26,6 +27,7 @@ from nbest_client.values import (
     RescoredText,
     Scored,
     StoredWeights,
+    Tuned,
     WeightsWritten,
 )
 
@@ -137,6 +139,25 @@ class AsyncClient:
         """A corpus score: `bleu`, `chrf`, `ter`, `wer`, `cer`, or a sum such as `bleu-0.5*ter`."""
         return await self._run(calls.evaluate(metric, hypotheses, references, tokenize, lowercase))
 
+    async def convert(self, lists: str | bytes, *, beam_size: int | Sequence[int] | None = None) -> Converted:
+        """Lists of any format that is one file (Moses, SRILM, NeMo, ...) in the shape of the API."""
+        return await self._run(calls.convert(lists, beam_size))
+
+    async def tune(
+        self,
+        lists: Sequence[Mapping[str, Any]],
+        *,
+        if_match: str | None = None,
+        progress: Callable[[Mapping[str, Any]], object] | None = None,
+        **settings: Any,
+    ) -> Tuned:
+        """Feature weights for lists with references (`"references": [...]` in each).
+
+        `settings` are the API's: metric, models, optimizer, held_out, seed, name (to save them under), ...
+        `progress` is told how far it is.
+        """
+        return await self._run(calls.tune(lists, settings, if_match, progress))
+
     async def models(self) -> Models:
         """Every model and the names of all weight sets."""
         return await self._run(calls.models())
@@ -223,6 +244,8 @@ class AsyncClient:
                 body = bytearray()
                 async for piece in response.aiter_bytes():
                     body += piece
+                    if call.watch is not None:
+                        call.watch(piece)
                     in_time(attempts, time.monotonic(), self._base)
                 return reply_of(response, bytes(body))
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, Literal, TypedDict, TypeVar
@@ -13,6 +14,7 @@ from nbest_client import reading
 from nbest_client.errors import LimitError
 from nbest_client.reading import JSON, NDJSON, TEXT, Reply
 from nbest_client.values import (
+    Converted,
     Evaluation,
     FailedList,
     Hypothesis,
@@ -25,6 +27,7 @@ from nbest_client.values import (
     RescoredText,
     Scored,
     StoredWeights,
+    Tuned,
     WeightsWritten,
 )
 
@@ -64,6 +67,8 @@ class Call(Generic[T]):
 
     resend            whether it may be sent again though the first one perhaps arrived
     deadline_seconds  for all its attempts; None: as the client's policy says
+    watch             is given each piece of the body as it comes; such an answer may take any time, as long
+                      as there is no silence
     """
 
     method: str
@@ -73,6 +78,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     resend: bool = True
     deadline_seconds: float | None = None
+    watch: Callable[[bytes], None] | None = None
 
 
 def key_of(key: str | None) -> str | None:
@@ -150,6 +156,44 @@ def evaluate(
         "lowercase": lowercase,
     }
     return _post("/v1/evaluate", body, reading.evaluation)
+
+
+def convert(lists: str | bytes, beam_size: int | Sequence[int] | None) -> Call[Converted]:
+    """POST /v1/convert."""
+    sizes = [beam_size] if isinstance(beam_size, int) else beam_size or []
+    query = f"?beam_size={','.join(map(str, sizes))}" if sizes else ""
+    body = lists.encode() if isinstance(lists, str) else lists
+    headers = {"Content-Type": f"{TEXT}; charset=utf-8"}
+    return Call("POST", f"/v1/convert{query}", reading.converted, body, headers)
+
+
+def tune(
+    lists: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    if_match: str | None,
+    progress: Callable[[Mapping[str, Any]], object] | None,
+) -> Call[Tuned]:
+    """POST /v1/tune."""
+    condition = {} if if_match is None else {"If-Match": if_match}
+    headers = {"Accept": f"{NDJSON}, application/problem+json", **condition}
+    call = _post("/v1/tune", {**settings, "lists": list(lists)}, reading.tuned, headers)
+    return replace(call, watch=_Progress(progress))
+
+
+class _Progress:
+    """Tells of the lines on the way as they come."""
+
+    def __init__(self, tell: Callable[[Mapping[str, Any]], object] | None) -> None:
+        self._tell = tell
+        self._rest = b""
+
+    def __call__(self, piece: bytes) -> None:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            with suppress(ValueError):  # what is wrong with the answer is said when it is read
+                found = json.loads(line)
+                if self._tell is not None and isinstance(found, dict) and "progress" in found:
+                    self._tell(found["progress"])
 
 
 def models() -> Call[Models]:

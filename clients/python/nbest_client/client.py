@@ -18,6 +18,7 @@ from nbest_client.reading import Reply, check
 from nbest_client.retries import Attempts, Retry
 from nbest_client.transport import base_of, in_time, reply_of, translated
 from nbest_client.values import (
+    Converted,
     Evaluation,
     ListResult,
     Model,
@@ -27,6 +28,7 @@ from nbest_client.values import (
     RescoredText,
     Scored,
     StoredWeights,
+    Tuned,
     WeightsWritten,
 )
 
@@ -145,6 +147,25 @@ class Client:
         """A corpus score: `bleu`, `chrf`, `ter`, `wer`, `cer`, or a sum such as `bleu-0.5*ter`."""
         return self._run(calls.evaluate(metric, hypotheses, references, tokenize, lowercase))
 
+    def convert(self, lists: str | bytes, *, beam_size: int | Sequence[int] | None = None) -> Converted:
+        """Lists of any format that is one file (Moses, SRILM, NeMo, ...) in the shape of the API."""
+        return self._run(calls.convert(lists, beam_size))
+
+    def tune(
+        self,
+        lists: Sequence[Mapping[str, Any]],
+        *,
+        if_match: str | None = None,
+        progress: Callable[[Mapping[str, Any]], object] | None = None,
+        **settings: Any,
+    ) -> Tuned:
+        """Feature weights for lists with references (`"references": [...]` in each).
+
+        `settings` are the API's: metric, models, optimizer, held_out, seed, name (to save them under), ...
+        `progress` is told how far it is.
+        """
+        return self._run(calls.tune(lists, settings, if_match, progress))
+
     def models(self) -> Models:
         """Every model and the names of all weight sets."""
         return self._run(calls.models())
@@ -236,5 +257,7 @@ class Client:
             body = bytearray()
             for piece in response.iter_bytes():
                 body += piece
+                if call.watch is not None:
+                    call.watch(piece)
                 in_time(attempts, time.monotonic(), self._base)
             return reply_of(response, bytes(body))

@@ -167,5 +167,6 @@ _BY_STATUS: dict[int, type[ProblemError]] = {
 
 def problem_error(problem: Problem) -> ProblemError:
     """The error of the tree for a problem."""
-    fallback = ServiceFaultError if problem.status >= 500 else InvalidRequestError
+    is_fault = problem.status >= 500 or problem.type == "internal-error"
+    fallback = ServiceFaultError if is_fault else InvalidRequestError
     return _BY_STATUS.get(problem.status, fallback)(problem)

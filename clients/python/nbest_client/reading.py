@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from nbest_client.errors import Problem, ProblemError, TruncatedError, UnexpectedAnswerError, problem_error
 from nbest_client.values import (
+    Converted,
     Evaluation,
     FailedList,
     ListError,
@@ -26,6 +27,7 @@ from nbest_client.values import (
     StoredWeights,
     TextScore,
     Token,
+    Tuned,
     Usage,
     WeightsWritten,
 )
@@ -72,17 +74,20 @@ def _problem(reply: Reply, now: float) -> ProblemError:
         except ValueError:
             found = None
         known = found if isinstance(found, dict) else {}
+    return problem_error(_told(known, status, reply, now))
+
+
+def _told(known: dict[str, Any], status: int, reply: Reply, now: float | None) -> Problem:
     words = {name: str(known[name]) for name in ("pointer", "expected", "got") if known.get(name) is not None}
-    problem = Problem(
+    return Problem(
         type=str(known.get("type") or f"http-{status}"),
         title=str(known.get("title") or f"HTTP status {status}"),
         status=status,
         detail=str(known.get("detail") or f"an answer {status} of type {reply.kind or 'unknown'}"),
         request_id=reply.headers.get("x-request-id"),
-        retry_after_seconds=retry_after(reply.headers.get("retry-after"), now),
+        retry_after_seconds=None if now is None else retry_after(reply.headers.get("retry-after"), now),
         **words,
     )
-    return problem_error(problem)
 
 
 def retry_after(header: str | None, now: float) -> float | None:
@@ -160,6 +165,26 @@ def evaluation(reply: Reply) -> Evaluation:
     content = _json(reply)
     low, high = _get(content, "interval", list)
     return _made(Evaluation, content, interval=(float(low), float(high)))
+
+
+def converted(reply: Reply) -> Converted:
+    """The answer to /v1/convert."""
+    content = _json(reply)
+    lists = tuple(map(_is_object, _get(content, "lists", list)))
+    return _made(Converted, content, lists=lists, warnings=tuple(_get(content, "warnings", list)))
+
+
+def tuned(reply: Reply) -> Tuned:
+    """The answer to /v1/tune; raises the ProblemError of a last line that is one, TruncatedError."""
+    _expect(reply, NDJSON)
+    *whole, rest = reply.body.split(b"\n")
+    last = _object(whole[-1]) if whole and not rest else {}
+    if "done" not in last:
+        raise TruncatedError(f"the answer ends after {len(whole)} lines, without the one that says done")
+    if last["done"] is not True:
+        error = _is_object(last.get("error"))
+        raise problem_error(_told(error, 200, reply, None))
+    return _made(Tuned, last, warnings=tuple(last.get("warnings") or ()), document=last)
 
 
 def models(reply: Reply) -> Models:

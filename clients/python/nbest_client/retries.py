@@ -51,13 +51,14 @@ class Attempts:
 
     def timeout(self, now: float) -> float:
         """Seconds of silence after which this attempt has failed: never past the total."""
-        if self.total_seconds <= 0:
+        if self.total_seconds <= 0 or self.call.watch is not None:
             return self.timeout_seconds
         return max(0.001, min(self.timeout_seconds, self.began + self.total_seconds - now))
 
     def is_late(self, now: float) -> bool:
         """Whether even an attempt that goes well has taken too long; of a single one the silence decides."""
-        return self.total_seconds > 0 and now - self.began > self.total_seconds
+        may_end = self.total_seconds > 0 and self.call.watch is None
+        return may_end and now - self.began > self.total_seconds
 
     def failed(self, error: NbestClientError, now: float, chance: float) -> float:
         """Seconds to wait before the next attempt; raises `error` where there is none to be made."""

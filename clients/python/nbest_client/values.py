@@ -168,6 +168,36 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Converted:
+    """Lists in the shape that `rescore` and `tune` take; `format` is what they came in."""
+
+    format: str
+    warnings: tuple[str, ...]
+    lists: tuple[Mapping[str, Any], ...]
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Weights that make the best hypotheses win.
+
+    weights   a weight set, as `nbest tune` writes it
+    before    the metric's score of the first hypotheses; `after` of those that the weights choose, on the
+              lists that were tuned on
+    document  everything that the service told, `held_out` and `saved` among it
+    """
+
+    weights: Mapping[str, Any]
+    metric: str
+    larger_is_better: bool
+    before: float
+    after: float
+    warnings: tuple[str, ...]
+    request_id: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Model:
     """A model the service knows, loaded or not; `stale`: its files have changed since it was loaded."""
 
