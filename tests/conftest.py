@@ -14,7 +14,7 @@ settings.register_profile("nbest", deadline=None, derandomize=bool(os.environ.ge
 # For an hour of an idle machine: other examples each time, and many more of them (`make fuzz`).
 settings.register_profile("long", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "nbest"))
-_LONGER = 100
+_LONGER = int(os.environ.get("FUZZ_TIMES", "100"))
 
 
 @pytest.fixture(scope="session")

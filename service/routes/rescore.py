@@ -99,6 +99,7 @@ async def _json(service: Service, request: Request, body: bytes) -> Response:
     no_query(request)
     envelope = await _done(len(body) <= _AT_ONCE_BYTES, lambda: validated(RescoreEnvelope, parse_json(body)))
     _check_count(service, len(envelope.lists))
+    _check_hypotheses(service, envelope.lists)
     few = len(body) <= _AT_ONCE_BYTES and len(envelope.lists) <= _AT_ONCE_LISTS
     limits = service.settings.max_text_bytes, service.settings.max_features
     lists = await _done(few, lambda: read_lists(envelope.lists, *limits))
@@ -202,6 +203,14 @@ def _weights(service: Service, asked: str | InlineWeights | None) -> tuple[Weigh
         return WeightSet(features=asked.features, text=text), "inline"
     document = {"format": FORMAT, **asked.model_dump(exclude_unset=True, exclude_none=True)}
     return weights_at(document, "/weights"), "inline"
+
+
+def _check_hypotheses(service: Service, lists: Sequence[Any]) -> None:
+    """Counts them before anything is made of them; faulty lists are counted too."""
+    found = (one.get("hypotheses") for one in lists if isinstance(one, dict))
+    count, limit = sum(len(one) for one in found if isinstance(one, list)), service.settings.max_hypotheses
+    if count > limit:
+        raise LimitError("too many hypotheses", where="/lists", expected=f"at most {limit}", got=f"{count}")
 
 
 def _check_count(service: Service, count: int) -> None:

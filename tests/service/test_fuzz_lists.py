@@ -19,7 +19,7 @@ Fuzz = Callable[[int], settings]
 Lists = list[dict[str, Any]]
 
 WORDS = ("a", "man", "riding", "horse", "is", "zebra", "é", "a\u00a0b", "<x>", "CAPS", "\u2028", "|||")
-numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda value: round(value, 3))
+numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda value: round(value, 3) + 0.0)
 texts = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
 hypotheses = st.fixed_dictionaries(
     {
