@@ -2,18 +2,21 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models import checkpoint
-from models.piece_scorer import PieceScorer, of_pieces
-from models.scoring.engine import Precision
-from models.scoring.scorer import LanguageModelScorer
+from models.model_folder import CONFIG
 from nbest.errors import NotFoundError
+
+if TYPE_CHECKING:  # torch, which takes seconds: only once a model is opened
+    from models.piece_scorer import PieceScorer
+    from models.scoring.engine import Precision
+    from models.scoring.scorer import LanguageModelScorer
 
 
 def shipped() -> dict[str, Path]:
     """Name and directory of every model that ships, by name."""
     folder = Path(str(resources.files("models"))) / "pretrained"
-    found = sorted(folder.glob("*/" + checkpoint.CONFIG))
+    found = sorted(folder.glob("*/" + CONFIG))
     return {path.parent.name: path.parent for path in found}
 
 
@@ -28,7 +31,7 @@ def resolve(name_or_path: str) -> Path:
     Raises NotFoundError naming the shipped ones.
     """
     path = Path(name_or_path)
-    if (path / checkpoint.CONFIG).is_file():
+    if (path / CONFIG).is_file():
         return path
     known = shipped()
     if name_or_path in known:
@@ -46,13 +49,17 @@ def open_scorer(
     name: str | None = None,
     *,
     self_normalized: bool = False,
-    precision: Precision = "fp32",
-) -> LanguageModelScorer | PieceScorer:
+    precision: "Precision" = "fp32",
+) -> "LanguageModelScorer | PieceScorer":
     """The model as a scorer; its name is the directory's unless another is given.
 
     self_normalized  for models trained with NCE: no sum over the vocabulary
     precision        `int8` is faster, with the compiled kernels, and a little off
     """
+    from models import checkpoint
+    from models.piece_scorer import PieceScorer, of_pieces
+    from models.scoring.scorer import LanguageModelScorer
+
     path = resolve(name_or_path)
     loaded = checkpoint.load(path, device)
     name = name or path.resolve().name

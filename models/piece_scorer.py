@@ -14,7 +14,7 @@ from models.checkpoint import Checkpoint, ModelCard
 from models.scoring.climb import Group, GroupScores
 from models.scoring.frontier import Frontier
 from models.scoring.scorer import LanguageModelScorer
-from models.scoring.tasks import Task, TextScores, TokenScore
+from models.scoring.tasks import Context, Task, TextScores, TokenScore
 from models.vocabulary import Vocabulary, words_of
 
 T = TypeVar("T")
@@ -42,15 +42,32 @@ class PieceScorer:
         """What a user should know about the model."""
         return self._inner.card
 
-    def score_task(self, texts: Sequence[str]) -> Task[TextScores]:
-        """`score` as a task for `frontier`."""
-        cut = [self._vocabulary.pieces_by_word(text) for text in texts]
-        return _WordScores(self._inner.score_task([_joined(words) for words in cut]), cut, self._vocabulary)
+    @property
+    def takes_context(self) -> bool:
+        """Whether a text can go on from sentences before it."""
+        return self._inner.takes_context
 
-    def token_task(self, texts: Sequence[str]) -> Task[list[list[TokenScore]]]:
-        """`score_tokens` as a task for `frontier`."""
+    def score_task(self, texts: Sequence[str], contexts: Sequence[Context] | None = None) -> Task[TextScores]:
+        """`score` as a task for `frontier`; contexts as of the scorer of a model of words."""
         cut = [self._vocabulary.pieces_by_word(text) for text in texts]
-        return _WordTokens(self._inner.token_task([_joined(words) for words in cut]), cut, texts)
+        inner = self._inner.score_task([_joined(words) for words in cut], self._cut(contexts))
+        return _WordScores(inner, cut, self._vocabulary)
+
+    def token_task(
+        self, texts: Sequence[str], contexts: Sequence[Context] | None = None
+    ) -> Task[list[list[TokenScore]]]:
+        """`score_tokens` as a task for `frontier`; contexts as of `score_task`."""
+        cut = [self._vocabulary.pieces_by_word(text) for text in texts]
+        inner = self._inner.token_task([_joined(words) for words in cut], self._cut(contexts))
+        return _WordTokens(inner, cut, texts)
+
+    def _cut(self, contexts: Sequence[Context] | None) -> list[Context] | None:
+        cut = self._vocabulary.pieces_by_word
+        return (
+            None
+            if contexts is None
+            else [tuple(_joined(cut(text)) for text in context) for context in contexts]
+        )
 
     def frontier(self) -> Frontier:
         """Where tasks of this scorer can be worked on together."""
@@ -78,6 +95,11 @@ class _OfPieces(Task[T]):
     def keep(self, scores: GroupScores) -> None:
         """The pieces'."""
         self._inner.keep(scores)
+
+    @property
+    def words_read(self) -> int:
+        """The pieces."""
+        return self._inner.words_read
 
 
 class _WordScores(_OfPieces[TextScores]):

@@ -33,6 +33,8 @@ class Vocabulary:
     unseen_types  how many types share the probability of ``<unk>`` (training types that were mapped to it)
     lowercase     whether texts are lower-cased before the look-up
     segmenter     what cuts words into pieces, where types are pieces
+    running       whether the model has learnt from running text: it begins after ``</s>``, for ``<s>`` it has
+                  never seen, and can go on from other sentences
     ids           of the words that can stand in a text: all but the special ones
     """
 
@@ -40,6 +42,7 @@ class Vocabulary:
     unseen_types: int = 1
     lowercase: bool = False
     segmenter: Segmenter | None = None
+    running: bool = False
     ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -71,8 +74,8 @@ class Vocabulary:
 
     @property
     def start_id(self) -> int:
-        """Id of ``<s>``: only ever an input."""
-        return 2
+        """Id of what is read before the first word: ``<s>``, which is only ever an input, or ``</s>``."""
+        return self.end_id if self.running else 2
 
     @property
     def nat_oov_charge(self) -> float:
@@ -127,8 +130,10 @@ class Vocabulary:
     def to_json(self) -> str:
         """One JSON document; of a segmenter it holds the digest."""
         pieces = {} if self.segmenter is None else {"pieces": self.segmenter.digest}
+        running = {"running": True} if self.running else {}
+        top = {"unseen_types": self.unseen_types, "lowercase": self.lowercase, **running, **pieces}
         return json.dumps(
-            {"unseen_types": self.unseen_types, "lowercase": self.lowercase, **pieces, "words": self.words},
+            {**top, "words": self.words},
             ensure_ascii=False,
             indent=None,
             separators=(",", ":"),
@@ -143,7 +148,7 @@ class Vocabulary:
         read_pieces  gives the segmenter's bytes, where the document names one
         """
         read = StrictJson(where, ModelFileError)
-        may_be = () if read_pieces is None else ("pieces",)
+        may_be = ("running",) if read_pieces is None else ("running", "pieces")
         top = read.mapping(read.parse(text), "", {"unseen_types", "lowercase", "words"}, may_be)
         words = read.sequence(top["words"], "/words")
         for number, word in enumerate(words):
@@ -161,8 +166,9 @@ class Vocabulary:
                     "/pieces", "not of the pieces that lie beside it", segmenter.digest, top["pieces"]
                 )
         lowercase = read.boolean(top["lowercase"], "/lowercase")
+        running = read.boolean(top.get("running", False), "/running")
         try:
-            return cls(tuple(words), unseen_types, lowercase, segmenter)
+            return cls(tuple(words), unseen_types, lowercase, segmenter, running)
         except ConfigError as error:
             raise ModelFileError(
                 error.message, where=f"{where}:/words", expected=error.expected, got=error.got

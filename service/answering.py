@@ -1,27 +1,33 @@
 """A rescoring question answered: texts of all lists scored together, each list ranked on its own."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, InputError, LimitError, shorten
 from rescoring.nbest import NbestLists
 from rescoring.pipeline import Ranked, ranking_signature, rescore, text_of
 from rescoring.text import get_pipeline
 from rescoring.weights import WeightSet
-from service.batching import Answers
 from service.precomputed import PrecomputedScorer
-from service.registry import LoadedModel, TextScore, Token
+from service.registry import LoadedModel
+from service.request_lists import context_of
 from service.requests import within
 from service.schemas import Options, Usage
+from service.scoring.messages import Context, Token
+from service.scoring.queue import Answers
 from service.state import Service
-
-T = TypeVar("T")
+from service.together import done, together
 
 # A slice of ranking holds others up for so long: some 5 ms for sixteen lists, or for 2,000 hypotheses.
 SLICE_LISTS, SLICE_HYPOTHESES = 16, 2000
+AT_ONCE_HYPOTHESES = 300  # so many are worked on where they are: a step into a thread and back costs as much
+_NO_CONTEXT = "the context is not used: the model {} has learnt from single sentences"
+_NO_MODEL = "the context is not used: no model scores these texts"
 
 
 @dataclass(frozen=True)
@@ -64,26 +70,63 @@ async def _answer(service: Service, question: Question) -> Outcome:
     _check_limits(service, question, good)
     models = {name: await service.registry.get(name) for name in question.models}
     if question.weights is not None:
-        question.weights.check_models({name: model.scorer.digest for name, model in models.items()})
-    for model in models.values():
-        model.scores.check_wait(question.options.deadline_seconds)
-    prepare = get_pipeline(question.text)
-    texts = await asyncio.to_thread(lambda: [text for lists in good for text in prepare(lists.texts)])
-    found = await _all([model.scores(texts) for model in models.values()])
-    answers = dict(zip(models, found, strict=True))
-    ranked = await _ranked(service, question, models, answers)
-    tokens = await _tokens(question, models, ranked) if question.options.tokens else []
-    digests = {name: model.scorer.digest for name, model in models.items()}
-    signed = ranking_signature(question.weights, digests, question.weights_name, question.asked_text)
-    costs = await asyncio.to_thread(
-        lambda: {name: cost_of(texts, one.by_text) for name, one in answers.items()}
+        question.weights.check_models({name: model.digest for name, model in models.items()})
+    wanted = await done(_few(good), lambda: _wanted(good, question.text))
+    deadline = question.options.deadline_seconds
+    asked = (
+        model.queue.scores(
+            wanted.texts, wanted.contexts if model.takes_context else None, deadline_seconds=deadline
+        )
+        for model in models.values()
     )
-    for name, cost in costs.items():
-        service.telemetry.scored(name, cost.tokens, cost.unique_tokens)
+    answers = dict(zip(models, await together(*asked), strict=True))
+    ranked = await _ranked(service, question, models, wanted, answers)
+    tokens = await _tokens(question, models, ranked) if question.options.tokens else []
+    digests = {name: model.digest for name, model in models.items()}
+    signed = ranking_signature(question.weights, digests, question.weights_name, question.asked_text)
+    usage = _usage(wanted, answers)
+    for name, found in answers.items():
+        asked_tokens = int(found.scores.token_counts @ wanted.repeats)
+        service.telemetry.scored(name, asked_tokens, found.unique_tokens)
     for one in ranked:
         if isinstance(one, InputError):
             service.telemetry.list_errors.add(one.slug)
-    return Outcome(ranked, tokens, signed, _usage(len(texts), costs.values(), answers.values()))
+    return Outcome(ranked, tokens, signed, usage)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The different texts of each good list, one list after the other.
+
+    texts     (N,) as the models are to see them
+    repeats   (N,) how often each stands in its list
+    offsets   (lists + 1,)
+    contexts  (N,) what stands before each; None where no list has a context
+    """
+
+    texts: list[str]
+    repeats: NDArray[np.int64]
+    offsets: list[int]
+    contexts: list[Context] | None
+
+
+def _wanted(good: Sequence[NbestLists], pipeline: str) -> _Wanted:
+    prepare = get_pipeline(pipeline)
+    counted = [Counter(prepare(lists.texts)) for lists in good]
+    contexts = [tuple(prepare(context_of(lists))) for lists in good]
+    return _Wanted(
+        [text for one in counted for text in one],
+        np.array([count for one in counted for count in one.values()], dtype=np.int64),
+        [0, *accumulate(len(one) for one in counted)],
+        [context for one, context in zip(counted, contexts, strict=True) for _ in one]
+        if any(contexts)
+        else None,
+    )
+
+
+def _few(good: Sequence[NbestLists]) -> bool:
+    """Whether working on them holds nobody up."""
+    return len(good) <= SLICE_LISTS and sum(len(lists.texts) for lists in good) <= AT_ONCE_HYPOTHESES
 
 
 def shown_rows(ranked: Ranked, top_k: int | None) -> list[int]:
@@ -109,16 +152,29 @@ async def _ranked(
     service: Service,
     question: Question,
     models: Mapping[str, LoadedModel],
-    answers: Mapping[str, Answers[TextScore]],
+    wanted: _Wanted,
+    answers: Mapping[str, Answers],
 ) -> list[Ranked | InputError]:
     """Each list ranked; in slices, for requests take turns: a small one waits for one slice, not for all."""
-    scorers = [
-        PrecomputedScorer(name, model.scorer.digest, answers[name].by_text) for name, model in models.items()
-    ]
+    parts = iter([slice(start, stop) for start, stop in pairwise(wanted.offsets)])
+    without = tuple(_NO_CONTEXT.format(name) for name, model in models.items() if not model.takes_context)
+    work: list[tuple[NbestLists | InputError, list[PrecomputedScorer], tuple[str, ...]]] = []
+    for lists in question.lists:
+        if isinstance(lists, InputError):
+            work.append((lists, [], ()))
+            continue
+        part = next(parts)
+        scorers = [
+            PrecomputedScorer(name, model.digest, answers[name].scores, part)
+            for name, model in models.items()
+        ]
+        work.append((lists, scorers, (without if models else (_NO_MODEL,)) if context_of(lists) else ()))
+    if _few([lists for lists in question.lists if isinstance(lists, NbestLists)]):
+        return _rank(question, work)
     sizes = [len(lists.texts) if isinstance(lists, NbestLists) else 0 for lists in question.lists]
     results: list[Ranked | InputError] = []
-    for part in slices(sizes):
-        results += await service.rankings.run(_rank, question, question.lists[part], scorers)
+    for some in slices(sizes):
+        results += await service.rankings.run(_rank, question, work[some])
     return results
 
 
@@ -141,20 +197,23 @@ def slices(sizes: Sequence[int]) -> Iterator[slice]:
 
 
 def _rank(
-    question: Question, part: Sequence[NbestLists | InputError], scorers: Sequence[PrecomputedScorer]
+    question: Question,
+    work: Sequence[tuple[NbestLists | InputError, Sequence[PrecomputedScorer], tuple[str, ...]]],
 ) -> list[Ranked | InputError]:
+    unknown = question.options.unknown_feature
     results: list[Ranked | InputError] = []
-    for lists in part:
+    for lists, scorers, warnings in work:
         if isinstance(lists, InputError):
             results.append(lists)
             continue
         try:
-            unknown = question.options.unknown_feature
-            results.append(
-                rescore(lists, scorers, question.weights, unknown_feature=unknown, text=question.asked_text)
+            found = rescore(
+                lists, scorers, question.weights, unknown_feature=unknown, text=question.asked_text
             )
         except InputError as error:
             results.append(error)
+        else:
+            results.append(replace(found, warnings=warnings + found.warnings))
     return results
 
 
@@ -162,60 +221,30 @@ async def _tokens(
     question: Question, models: Mapping[str, LoadedModel], ranked: Sequence[Ranked | InputError]
 ) -> list[Mapping[str, Sequence[Sequence[Token]]]]:
     prepare = get_pipeline(question.text)
-    shown = [
-        []
-        if isinstance(one, InputError)
-        else prepare([one.lists.texts[row] for row in shown_rows(one, question.options.top_k)])
-        for one in ranked
-    ]
-    texts = [text for of_list in shown for text in of_list]
-    found = await _all([model.tokens(texts) for model in models.values()])
+    texts: list[str] = []
+    contexts: list[Context] = []
+    parts: list[slice] = []
+    for one in ranked:
+        start = len(texts)
+        if not isinstance(one, InputError):
+            rows = shown_rows(one, question.options.top_k)
+            texts += prepare([one.lists.texts[row] for row in rows])
+            contexts += [tuple(prepare(context_of(one.lists)))] * len(rows)
+        parts.append(slice(start, len(texts)))
+    found = await together(
+        *(model.queue.tokens(texts, contexts if model.takes_context else None) for model in models.values())
+    )
     by_model = dict(zip(models, found, strict=True))
-    return [
-        {name: [answers.by_text[text] for text in of_list] for name, answers in by_model.items()}
-        for of_list in shown
-    ]
+    return [{name: tokens[part] for name, tokens in by_model.items()} for part in parts]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What texts cost one model; ``</s>`` is counted.
-
-    unique_tokens  of the different texts
-    """
-
-    tokens: int
-    unique_tokens: int
-    oov_count: int
-
-
-def cost_of(texts: Sequence[str], by_text: Mapping[str, TextScore]) -> Cost:
-    """The cost of `texts`, of which one may stand there several times."""
-    scores = [by_text[text] for text in texts]
-    return Cost(
-        sum(score.token_count for score in scores),
-        sum(score.token_count for score in by_text.values()),
-        sum(score.oov_count for score in scores),
-    )
-
-
-def _usage(texts: int, costs: Iterable[Cost], answers: Iterable[Answers[TextScore]]) -> Usage:
-    costs, answers = list(costs), list(answers)
+def _usage(wanted: _Wanted, answers: Mapping[str, Answers]) -> Usage:
+    found = answers.values()
     return Usage(
-        hypotheses=texts,
-        tokens=sum(cost.tokens for cost in costs),
-        unique_tokens=sum(cost.unique_tokens for cost in costs),
-        oov_count=sum(cost.oov_count for cost in costs),
-        queue_seconds=max((one.queue_seconds for one in answers), default=0.0),
-        compute_seconds=max((one.compute_seconds for one in answers), default=0.0),
+        hypotheses=int(wanted.repeats.sum()),
+        tokens=sum(int(one.scores.token_counts @ wanted.repeats) for one in found),
+        unique_tokens=sum(one.unique_tokens for one in found),
+        oov_count=sum(int(one.scores.oov_counts @ wanted.repeats) for one in found),
+        queue_seconds=max((one.queue_seconds for one in found), default=0.0),
+        compute_seconds=max((one.compute_seconds for one in found), default=0.0),
     )
-
-
-async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
-    """Results in order; when one fails the others are cancelled, for nobody would read them."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()

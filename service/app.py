@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
@@ -13,7 +14,6 @@ from nbest import __version__
 from service import errors, openapi
 from service.device import check_device
 from service.headers import Headers
-from service.registry import TokenScorer
 from service.routes import (
     convert,
     evaluate,
@@ -26,6 +26,7 @@ from service.routes import (
     tune,
     weights,
 )
+from service.scoring.process import InProcess, InThread, Start
 from service.security import KeyFile, Keys
 from service.settings import Settings, load_settings
 from service.state import build
@@ -51,21 +52,28 @@ others are answered."""
 def create_app(
     settings: Settings | None = None,
     *,
-    opener: Callable[[str], TokenScorer] | None = None,
-    shipped: Iterable[str] | Mapping[str, Path] | None = None,
+    opener: Callable[[str], Any] | None = None,
+    shipped: Iterable[str] | Mapping[str, Path | None] | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application; `opener` and `shipped` stand in for the models room in tests.
+    """The service as an ASGI application.
+
+    Models are in scoring processes; with an `opener` of other scorers, in a thread of this one.
 
     Raises NotFoundError for a model to preload that is not there, ConfigError for such a device.
     """
     settings = settings or load_settings()
-    if opener is None or shipped is None:
-        from models import catalog  # torch: only when real models are wanted
+    from models import catalog
 
-        check_device(settings.device)
-        opener = opener or partial(catalog.open_scorer, device=settings.device, precision=settings.precision)
-        shipped = catalog.shipped() if shipped is None else shipped
-    service = build(settings, opener, shipped)
+    check_device(settings.device)
+    start: Start
+    if opener is None:
+        opener = partial(catalog.open_scorer, device=settings.device, precision=settings.precision)
+        start = InProcess(opener, settings.scoring_threads, settings.log_format)
+    else:
+        start = InThread(opener)
+    if not isinstance(shipped, Mapping):
+        shipped = catalog.shipped() if shipped is None else dict.fromkeys(shipped)
+    service = build(settings, start, shipped)
     tunings = Tunings(settings.tune_seconds)
 
     @asynccontextmanager

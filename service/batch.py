@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rescoring.batch.run import Engine
     from rescoring.scorer import Named
     from service.remote import Server
-    from service.registry import TokenScorer
+    from service.scorers import TokenScorer
 
 
 @dataclass(frozen=True)

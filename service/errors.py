@@ -60,6 +60,12 @@ class DeadlineError(NotReadyError):
     slug = "deadline-exceeded"
 
 
+class ProcessLostError(NotReadyError):
+    """The process that scored ended before it was done; the same request can be sent again."""
+
+    slug = "scoring-process-lost"
+
+
 class BodyTimeoutError(FormatError):
     """The body did not come to its end."""
 

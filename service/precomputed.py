@@ -1,27 +1,26 @@
 """A scorer that already knows: numbers that came from the queue, for code that wants a scorer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from rescoring.scorer import ScoreArrays
-from service.registry import TextScore
 
 
 @dataclass(frozen=True)
 class PrecomputedScorer:
-    """Looks each text up; a text that was not asked for is a fault of the caller (KeyError)."""
+    """Scores of the different texts of one list, which are the only ones that it may be asked for.
+
+    part  of `scores`, which are those of more lists
+    """
 
     name: str
     digest: str
-    by_text: Mapping[str, TextScore]
+    scores: ScoreArrays
+    part: slice
 
     def score(self, texts: Sequence[str]) -> ScoreArrays:
-        """The known scores of `texts`."""
-        found = [self.by_text[text] for text in texts]
-        return ScoreArrays(
-            np.array([score.nat_log_prob for score in found], dtype=np.float64),
-            np.array([score.token_count for score in found], dtype=np.int64),
-            np.array([score.oov_count for score in found], dtype=np.int64),
-        )
+        """The known scores of `texts`: all of the list's, in their order."""
+        part = self.part
+        assert len(texts) == part.stop - part.start
+        found = self.scores
+        return ScoreArrays(found.nat_log_probs[part], found.token_counts[part], found.oov_counts[part])

@@ -2,67 +2,42 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary, finalize
 
+from models.model_folder import check_no_links_out
 from nbest.errors import InputError, ModelFileError, NbestError
-from rescoring.scorer import Scorer
-from service.batching import Batcher
 from service.model_files import ModelFacts, facts
 from service.names import is_name, unknown
-from service.telemetry import ModelTelemetry, Telemetry
+from service.readiness import Readiness
+from service.scoring.messages import Step
+from service.scoring.pool import Pool
+from service.scoring.process import Start
+from service.scoring.queue import ModelQueue
+from service.telemetry import Telemetry
 
 log = logging.getLogger("nbest.service")
 
 MODEL_FILE = "config.json"  # a directory without it holds no model
 
 
-class Token(Protocol):
-    """A scored word, or ``</s>``."""
-
-    @property
-    def token(self) -> str:
-        """As in the text."""
-
-    @property
-    def nat_log_prob(self) -> float:
-        """Natural log-probability after what stands before it."""
-
-    @property
-    def is_oov(self) -> bool:
-        """Whether the model does not know the word."""
-
-
-class TextScore(NamedTuple):
-    """The model's numbers for one text; ``</s>`` is counted and scored."""
-
-    nat_log_prob: float
-    token_count: int
-    oov_count: int
-
-
-class TokenScorer(Scorer, Protocol):
-    """A scorer that can also tell its tokens apart; language models are."""
-
-    def score_tokens(self, texts: Sequence[str]) -> Sequence[Sequence[Token]]:
-        """For each text its tokens, ``</s>`` last."""
-
-
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory behind its two queues; requests that began with it keep it until they end.
+    """A model in memory behind its queue; requests that began with it keep it until they end.
 
-    facts  of its files, just before they were read
+    number  of the model in the scoring processes
+    facts   of its files, just before they were read
     """
 
+    number: int
+    digest: str
+    takes_context: bool
+    resident_bytes: int
     facts: ModelFacts
-    scorer: TokenScorer
-    scores: Batcher[TextScore]
-    tokens: Batcher[Sequence[Token]]
+    queue: ModelQueue
 
 
 @dataclass(frozen=True)
@@ -82,19 +57,22 @@ class Registry:
         self,
         directory: Path | None,
         shipped: Mapping[str, Path | None],
-        opener: Callable[[str], TokenScorer],
-        executor: Executor,
+        start: Start,
+        processes: int,
         *,
-        batch_words: int,
         queue_words: int,
+        stuck_seconds: float,
         telemetry: Telemetry,
+        readiness: Readiness,
     ) -> None:
         self._directory = directory
         self._shipped = dict(shipped)
-        self._opener = opener
-        self._executor = executor
-        self._limits = {"batch_words": batch_words, "queue_words": queue_words}
+        self.pool = Pool(start, processes, self, stuck_seconds=stuck_seconds)
+        self._queue_words = queue_words
         self._telemetry = telemetry
+        self._readiness = readiness
+        self._names: dict[int, str] = {}
+        self._in_use: WeakValueDictionary[int, LoadedModel] = WeakValueDictionary()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._swapping = asyncio.Lock()  # one at a time: each is in memory twice
 
@@ -160,9 +138,10 @@ class Registry:
     async def _load_again(self, name: str) -> tuple[LoadedModel, bool]:
         entry = await asyncio.to_thread(self.entry, name)
         async with self._swapping:
-            old = self.loaded().get(name)
-            if old is None:
-                return await self.get(name), True
+            task = self._loading.get(name)
+            old = await self.get(name)
+            if task is None or task is not self._loading.get(name):
+                return old, True
             now = await asyncio.to_thread(_facts, entry)
             if now.digest is not None and now.digest == old.facts.digest:
                 return old, False
@@ -170,7 +149,7 @@ class Registry:
             await asyncio.wait({task})
             model = task.result()
             self._loading[name] = task
-            log.info("the model %r is %s now, and was %s", name, model.scorer.digest, old.scorer.digest)
+            log.info("the model %r is %s now, and was %s", name, model.digest, old.digest)
             return model, True
 
     async def _load(self, entry: ModelEntry) -> LoadedModel:
@@ -184,8 +163,9 @@ class Registry:
 
     async def _opened(self, entry: ModelEntry) -> LoadedModel:
         try:
+            await asyncio.to_thread(_check_links, entry)
             known = await asyncio.to_thread(_facts, entry)
-            scorer = await asyncio.to_thread(self._opener, entry.source)
+            opened = await self.pool.open(entry.source)
         except (InputError, OSError) as error:  # its path is for the log only
             log.error("the model %r cannot be loaded: %s", entry.name, error)
             message = f"the model {entry.name!r} cannot be loaded"
@@ -194,31 +174,78 @@ class Registry:
             raise ModelFileError(
                 f"{message}: {error.message}", expected=error.expected, got=error.got
             ) from error
-        observer = ModelTelemetry(self._telemetry, entry.name)
-        return LoadedModel(
-            known,
-            scorer,
-            Batcher(partial(_text_scores, scorer), self._executor, observer=observer, **self._limits),
-            Batcher(scorer.score_tokens, self._executor, observer=observer, **self._limits),
+        queue = ModelQueue(self.pool, opened, self._queue_words, ModelTelemetry(self._telemetry, entry.name))
+        found = LoadedModel(
+            opened.model, opened.digest, opened.takes_context, opened.resident_bytes, known, queue
         )
+        self._in_use[found.number] = found
+        self._names[found.number] = entry.name
+        # Closed when the last request that uses it has ended, in whatever thread that is.
+        loop = asyncio.get_running_loop()
+        finalize(found, _later, loop, self._close, found.number).atexit = False
+        return found
+
+    def _close(self, number: int) -> None:
+        self._names.pop(number, None)
+        self.pool.close_model(number)
+
+    # What the scoring processes tell
+
+    def stepped(self, step: Step) -> None:
+        """As of every observer of a pool."""
+        model, name = self._in_use.get(step.model), self._names.get(step.model)
+        if model is not None and name is not None:
+            model.queue.stepped(step)
+            self._telemetry.step_tokens.observe(step.nodes, name)
+            self._telemetry.scoring_seconds.add(name, by=step.seconds)
+
+    def lost(self, how: str) -> None:
+        """As of every observer of a pool."""
+        self._telemetry.losses.add(how)
+
+    def up(self, is_up: bool) -> None:
+        """As of every observer of a pool."""
+        self._readiness.scoring(is_up)
+
+    def gone(self, model: int) -> None:
+        """As of every observer of a pool: its next use loads it again."""
+        for name, loaded in self.loaded().items():
+            if loaded.number == model:
+                del self._loading[name]
+
+
+class ModelTelemetry:
+    """What one model's queue tells."""
+
+    def __init__(self, telemetry: Telemetry, model: str) -> None:
+        self._telemetry = telemetry
+        self._model = model
+
+    def waited(self, seconds: float) -> None:
+        """A job is in work."""
+        self._telemetry.queue_seconds.observe(seconds, self._model)
+
+    def abandoned(self) -> None:
+        """Nobody waits for a job any more."""
+        self._telemetry.abandoned.add(self._model)
+
+
+def _later(loop: asyncio.AbstractEventLoop, call: Callable[[int], None], number: int) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and the processes with it
+        loop.call_soon_threadsafe(call, number)
 
 
 def _facts(entry: ModelEntry) -> ModelFacts:
-    return ModelFacts() if entry.directory is None else facts(entry.directory)
+    return ModelFacts() if entry.directory is None else facts(entry.directory, links=entry.shipped)
+
+
+def _check_links(entry: ModelEntry) -> None:
+    if entry.directory is not None and not entry.shipped:
+        check_no_links_out(entry.directory)
 
 
 def _failed(task: asyncio.Task[LoadedModel]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-def _text_scores(scorer: Scorer, texts: Sequence[str]) -> list[TextScore]:
-    scores = scorer.score(texts)
-    return [
-        TextScore(float(nat_log_prob), int(tokens), int(oov))
-        for nat_log_prob, tokens, oov in zip(
-            scores.nat_log_probs, scores.token_counts, scores.oov_counts, strict=True
-        )
-    ]
 
 
 def _children(directory: Path) -> list[Path]:

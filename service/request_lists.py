@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nbest.errors import FormatError, InputError, LimitError, shorten
-from rescoring.formats.jsonl import KEPT_KEYS, ParsedList, parse_list
+from rescoring.formats.jsonl import KEPT_KEYS, JsonRecord, ParsedList, parse_list
 from rescoring.nbest import NbestLists
 from service.errors import pointer
 
@@ -18,7 +18,6 @@ class RequestList:
 
     id: str | None  # None where the list has no id that could be read
     content: NbestLists | InputError
-    warnings: tuple[str, ...] = ()
 
 
 def read_lists(raw: Sequence[object], max_text_bytes: int, max_features: int) -> list[RequestList]:
@@ -39,7 +38,7 @@ def read_lists(raw: Sequence[object], max_text_bytes: int, max_features: int) ->
                     expected="each id once",
                     got=shorten(parsed.id),
                 )
-            results.append(RequestList(parsed.id, _columns(parsed, at), _warnings(parsed)))
+            results.append(RequestList(parsed.id, _columns(parsed, at)))
         except RecursionError:
             error = FormatError("nested too deeply", where=at, expected="a list as documented")
             results.append(RequestList(_readable_id(value), error))
@@ -81,13 +80,23 @@ def _columns(parsed: ParsedList, at: str) -> NbestLists:
 
 def _check(parsed: ParsedList, at: str, max_text_bytes: int) -> None:
     """Raises for what a file may hold but a request may not."""
-    _check_keys(parsed.records[0].other_of_list, at)
+    of_list = parsed.records[0].other_of_list
+    _check_keys(of_list, at)
+    _check_context(of_list.get("context", []), f"{at}/context", max_text_bytes)
     for row, record in enumerate(parsed.records):
         _check_keys(record.other, f"{at}/hypotheses/{row}")
         check_text(record.text, f"{at}/hypotheses/{row}/text", max_text_bytes)
     check_unicode(parsed.id, f"{at}/id")
     for feature in parsed.schema:
         check_unicode(feature.name, f"{at}/hypotheses/0/features")
+
+
+def _check_context(context: object, at: str, max_text_bytes: int) -> None:
+    if not isinstance(context, list) or not all(isinstance(text, str) for text in context):
+        raise FormatError("no context", where=at, expected="a list of texts", got=shorten(repr(context)))
+    for place, text in enumerate(context):
+        check_text(text, f"{at}/{place}", max_text_bytes)
+    check_text(" ".join(context), at, max_text_bytes)
 
 
 def _check_keys(others: Mapping[str, object], at: str) -> None:
@@ -97,10 +106,10 @@ def _check_keys(others: Mapping[str, object], at: str) -> None:
             raise FormatError("unknown field", where=where, expected="a documented one", got=shorten(key))
 
 
-def _warnings(parsed: ParsedList) -> tuple[str, ...]:
-    if "context" in parsed.records[0].other_of_list:
-        return ("the context is not used: these models score each text from its start",)
-    return ()
+def context_of(lists: NbestLists) -> tuple[str, ...]:
+    """The texts before those of a list of a request; of lists from elsewhere there are none."""
+    record = lists.records[0] if lists.records else None
+    return tuple(record.other_of_list.get("context", ())) if isinstance(record, JsonRecord) else ()
 
 
 def _readable_id(value: object) -> str | None:

@@ -14,9 +14,9 @@ from rescoring.nbest import Feature
 from rescoring.pipeline import Ranked
 from service.answering import shown_rows
 from service.errors import list_fault
-from service.registry import Token
 from service.request_lists import RequestList
 from service.schemas import Options, TokenOut
+from service.scorers import Token
 
 Tokens = Mapping[str, Sequence[Sequence[Token]]]  # model -> shown hypothesis -> tokens
 
@@ -59,7 +59,7 @@ def list_json(one: RequestList, ranked: Ranked | InputError, options: Options, t
         {
             "id": lists.ids[0],
             "changed": bool(ranked.changed[0]),
-            "warnings": [*one.warnings, *ranked.warnings],
+            "warnings": ranked.warnings,
             "weights": _by_name(columns, ranked.vector.tolist()),
             "ranking": ranking,
         }

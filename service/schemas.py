@@ -74,7 +74,11 @@ class ListIn(In):
     id: str = Field(min_length=1, description="comes back with the result; each id once in a request")
     hypotheses: list[HypothesisIn] = Field(min_length=1)
     references: list[str] | None = Field(default=None, description="not used in ranking")
-    context: list[str] | None = Field(default=None, description="not used by these models; a warning says so")
+    context: list[str] | None = Field(
+        default=None,
+        description="the texts before these, oldest first: they set the state that a model of running text "
+        "starts from; a model of single sentences does not use them, and a warning says so",
+    )
 
 
 class InlineWeights(In):

@@ -14,6 +14,7 @@ from starlette.types import Scope as Connection
 from nbest.errors import ConfigError, InputError
 from service.errors import ForbiddenError, KeysFileError, UnauthorizedError, on_nbest_error
 from service.keys import Key, Scope, find, read_keys
+from service.scoring.queue import CALLER
 from service.settings import Settings
 
 log = logging.getLogger("nbest.service")
@@ -63,7 +64,9 @@ class Keys:
             if self._file is not None and not is_open(scope["path"]):
                 request = Request(scope)
                 try:
-                    state["key"] = authenticate(request.headers.getlist("authorization"), self._file.keys())
+                    key = authenticate(request.headers.getlist("authorization"), self._file.keys())
+                    state["key"] = key
+                    CALLER.set(key.name)
                 except (UnauthorizedError, KeysFileError) as error:
                     answer = await on_nbest_error(request, error)
                     await answer(scope, receive, send)

@@ -1,5 +1,6 @@
 """Every setting of the service, from NBEST_... environment variables or `nbest serve` flags."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nbest.errors import ConfigError, shorten
+from service.memory import processors
 
 _EXPECTED = {  # where pydantic's words would not do
     "models": "a directory that is there",
@@ -62,7 +64,21 @@ class Settings(BaseSettings):
         default=10_000, ge=1, description="most weight sets, each version counted, that callers may leave"
     )
     queue_words: int = Field(default=4_000_000, ge=1, description="most words waiting for one model")
-    batch_words: int = Field(default=16_384, ge=1, description="words scored in one call of a model")
+    processes: int | None = Field(
+        default=None, ge=1, le=256, description="scoring processes; by default one for each four processors"
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="threads of each of them; by default OMP_NUM_THREADS, else what processors there are",
+    )
+    stuck_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="a scoring process that is silent in its work so long is ended",
+    )
     evaluate_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="longest counting of an evaluation"
     )
@@ -77,6 +93,19 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=0.0, ge=0, le=3600, description="seconds of serving on, not ready, after the first SIGTERM"
     )
+
+    @property
+    def scoring_processes(self) -> int:
+        """How many processes hold models: on a GPU one."""
+        return self.processes or (max(1, processors() // 4) if self.device == "cpu" else 1)
+
+    @property
+    def scoring_threads(self) -> int:
+        """How many threads each of them calculates with."""
+        told = os.environ.get("OMP_NUM_THREADS", "")
+        return self.threads or (
+            int(told) if told.isdecimal() and int(told) else max(1, processors() // self.scoring_processes)
+        )
 
     @field_validator("models", "weights")
     @classmethod

@@ -1,15 +1,16 @@
-"""What one service process holds: settings, models, weight sets, readiness, the scoring thread."""
+"""What one service process holds: settings, models, weight sets, readiness."""
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
 
 from nbest.errors import NbestError
+from service.memory import resident_bytes
 from service.readiness import Readiness
-from service.registry import Registry, TokenScorer
+from service.registry import Registry
+from service.scoring.process import Start
 from service.settings import Settings
 from service.telemetry import Telemetry
 from service.turns import Turns
@@ -24,13 +25,13 @@ class Service:
     registry: Registry
     weight_sets: WeightSets
     readiness: Readiness
-    executor: ThreadPoolExecutor
     telemetry: Telemetry
     evaluations: Turns
     rankings: Turns
 
     async def preload(self) -> None:
         """Loads what the settings name, then the service is ready; what fails is kept by `readiness`."""
+        await self.registry.pool.started()
         try:
             for name in self.settings.preload:
                 await self.registry.get(name)
@@ -42,34 +43,30 @@ class Service:
     async def close(self) -> None:
         """Nothing is begun any more. Requests have ended by now: nobody waits for a call that still runs."""
         self.readiness.drain()
-        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.registry.pool.close()
         self.evaluations.close()
         self.rankings.close()
 
 
-def build(
-    settings: Settings, opener: Callable[[str], TokenScorer], shipped: Iterable[str] | Mapping[str, Path]
-) -> Service:
+def build(settings: Settings, start: Start, shipped: Mapping[str, Path | None]) -> Service:
     """The parts, put together; raises NotFoundError for a model to preload that is not there."""
-    # One thread: models already use every core, and two at once would only share them.
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scoring")
-    telemetry = Telemetry()
+    telemetry, readiness = Telemetry(), Readiness()
     registry = Registry(
         settings.models,
-        shipped if isinstance(shipped, Mapping) else dict.fromkeys(shipped),
-        opener,
-        executor,
-        batch_words=settings.batch_words,
+        shipped,
+        start,
+        settings.scoring_processes,
         queue_words=settings.queue_words,
+        stuck_seconds=settings.stuck_seconds,
         telemetry=telemetry,
+        readiness=readiness,
     )
     for name in settings.preload:
         registry.entry(name)
     weight_sets = WeightSets(settings.weights, settings.max_weight_files)
-    readiness = Readiness()
     _watch(telemetry, registry, readiness)
     turns = Turns("evaluating"), Turns("ranking")
-    return Service(settings, registry, weight_sets, readiness, executor, telemetry, *turns)
+    return Service(settings, registry, weight_sets, readiness, telemetry, *turns)
 
 
 def _watch(telemetry: Telemetry, registry: Registry, readiness: Readiness) -> None:
@@ -84,12 +81,23 @@ def _watch(telemetry: Telemetry, registry: Registry, readiness: Readiness) -> No
     )
     telemetry.gauge(
         "nbest_queue_words",
-        "Words that wait for a model and are in no batch yet.",
-        lambda: [
-            ((name,), float(one.scores.waiting_words + one.tokens.waiting_words))
-            for name, one in registry.loaded().items()
-        ],
+        "Words of the jobs that a model has in work.",
+        lambda: [((name,), float(one.queue.words)) for name, one in registry.loaded().items()],
         model,
+    )
+    telemetry.gauge(
+        "nbest_model_resident_bytes",
+        "By how much the memory of a scoring process grew while the model was loaded.",
+        lambda: [((name,), float(one.resident_bytes)) for name, one in registry.loaded().items()],
+        model,
+    )
+    pool = registry.pool
+    telemetry.gauge("nbest_scoring_threads", "Threads that calculate.", lambda: [((), float(pool.threads))])
+    telemetry.gauge(
+        "nbest_scoring_process_resident_bytes",
+        "Memory of a scoring process.",
+        lambda: [((f"{place}",), float(resident_bytes(pid))) for place, pid in enumerate(pool.pids)],
+        ("process",),
     )
 
 

@@ -5,17 +5,13 @@ loaded. Tokens a second is rate(nbest_unique_tokens_total) / rate(nbest_scoring_
 tokens that had to be scored is nbest_unique_tokens_total / nbest_asked_tokens_total.
 """
 
-import os
-import resource
-import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from nbest import __version__
+from service.memory import peak_resident_bytes, resident_bytes
 from service.metrics import SECONDS, WORDS, Counter, Gauge, Histogram, Labels, exposition
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
-_STATM = Path("/proc/self/statm")
 NO_ROUTE = "none"  # of a path that there is not, or of a caller without a key
 
 
@@ -37,19 +33,20 @@ class Telemetry:
         self.queue_seconds = Histogram(
             "nbest_queue_seconds", "Time of a job in a model's queue before scoring began.", SECONDS, model
         )
-        self.batch_words = Histogram(
-            "nbest_batch_words", "Words in a call of a model, ends of sentences counted.", WORDS, model
+        self.step_tokens = Histogram(
+            "nbest_step_tokens", "Tokens of all jobs that a model read in one step.", WORDS, model
         )
-        self.batch_texts = Histogram("nbest_batch_texts", "Texts in a call of a model.", WORDS, model)
-        self.scoring_seconds = Counter(
-            "nbest_scoring_seconds_total", "Time in calls of a model, failed ones too.", model
-        )
+        self.scoring_seconds = Counter("nbest_scoring_seconds_total", "Time in steps of a model.", model)
         self.asked_tokens = Counter(
             "nbest_asked_tokens_total", "Tokens of the texts that requests had scored.", model
         )
         self.unique_tokens = Counter(
-            "nbest_unique_tokens_total", "The same, each text once a request: those that were scored.", model
+            "nbest_unique_tokens_total", "The same, common beginnings once: those that were scored.", model
         )
+        self.abandoned = Counter(
+            "nbest_abandoned_jobs_total", "Jobs whose caller left or whose deadline passed.", model
+        )
+        self.losses = Counter("nbest_scoring_process_losses_total", "Scoring processes that ended.", ("how",))
         self.loads = Counter("nbest_model_loads_total", "Loads of a model, by outcome.", ("model", "outcome"))
         self._gauges: list[Gauge] = []
 
@@ -77,44 +74,13 @@ class Telemetry:
             Gauge(
                 "nbest_peak_resident_bytes",
                 "Most memory the process ever had.",
-                lambda: [((), peak_resident_bytes())],
+                lambda: [((), float(peak_resident_bytes()))],
             ),
-            Gauge("nbest_resident_bytes", "Memory the process has.", _resident),
+            Gauge("nbest_resident_bytes", "Memory the process has.", lambda: [((), float(resident_bytes()))]),
         )
         counted = (
-            self.requests, self.errors, self.list_errors, self.queue_seconds, self.batch_words,
-            self.batch_texts, self.scoring_seconds, self.asked_tokens, self.unique_tokens, self.loads,
+            self.requests, self.errors, self.list_errors, self.queue_seconds, self.step_tokens,
+            self.scoring_seconds, self.asked_tokens, self.unique_tokens, self.abandoned,
+            self.losses, self.loads,
         )  # fmt: skip
         return exposition((*own, *self._gauges, *counted))
-
-
-class ModelTelemetry:
-    """What one model's queues tell."""
-
-    def __init__(self, telemetry: Telemetry, model: str) -> None:
-        self._telemetry = telemetry
-        self._model = model
-
-    def waited(self, seconds: float) -> None:
-        """A job's first texts are in a batch."""
-        self._telemetry.queue_seconds.observe(seconds, self._model)
-
-    def called(self, texts: int, words: int, seconds: float) -> None:
-        """A batch came back, with answers or without."""
-        self._telemetry.batch_texts.observe(texts, self._model)
-        self._telemetry.batch_words.observe(words, self._model)
-        self._telemetry.scoring_seconds.add(self._model, by=seconds)
-
-
-def peak_resident_bytes() -> int:
-    """The process's high-water mark; Linux tells it in KiB, macOS in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _resident() -> list[tuple[Labels, float]]:
-    try:
-        pages = int(_STATM.read_text("ascii").split(" ")[1])
-    except OSError:  # not Linux: then it is not told
-        return []
-    return [((), pages * os.sysconf("SC_PAGE_SIZE"))]

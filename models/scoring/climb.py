@@ -1,6 +1,6 @@
 """Works: texts in groups, how far each group's prefix tree is read, and what came of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,11 +17,15 @@ class Group:
     """Some id sequences of a work.
 
     members    (G,) what the caller knows them by
-    sequences  word ids of each, without ``<s>`` and ``</s>``
+    sequences  word ids of each, without ``<s>`` and without the last ``</s>``; and behind them the heads that
+               members begin with
+    heads      (G,) which of the sequences a member begins with: it is read, and its words are not scored;
+               None where no member has a head
     """
 
     members: Ids
     sequences: Sequence[Sequence[int]]
+    heads: Ids | None = None
 
 
 @dataclass(frozen=True)
@@ -32,25 +36,42 @@ class GroupScores:
     ends  (nodes,) ln P(``</s>`` | node), where a sequence ends; else 0
     """
 
-    members: Ids
+    group: Group
     tree: PrefixTree
     into: NDArray[np.float64]
     ends: NDArray[np.float64]
 
+    @property
+    def members(self) -> Ids:
+        """(G,) as of the group."""
+        return self.group.members
+
+    @property
+    def ends_of(self) -> Ids:
+        """(G,) the node in which each member ends."""
+        return self.tree.last_nodes[: len(self.members)]
+
+    @property
+    def heads(self) -> Ids:
+        """(G,) the node behind which each member's own words begin."""
+        which = self.group.heads
+        return np.zeros(len(self.members), np.int64) if which is None else self.tree.last_nodes[which]
+
     def sums(self) -> NDArray[np.float64]:
-        """(G,) ln P of each sequence with ``</s>``."""
+        """(G,) ln P of each member with ``</s>``, after its head."""
         tree, so_far = self.tree, self.into.copy()
         for start, stop in zip(tree.levels[1:-1], tree.levels[2:], strict=True):
             so_far[start:stop] += so_far[tree.parents[start:stop]]
-        return so_far[tree.last_nodes] + self.ends[tree.last_nodes]
+        return so_far[self.ends_of] - so_far[self.heads] + self.ends[self.ends_of]
 
-    def path(self, node: int) -> list[float]:
-        """ln P of each word on the way from the root to `node`, and of ``</s>`` after it."""
-        values = [float(self.ends[node])]
-        while node:
-            values.append(float(self.into[node]))
-            node = int(self.tree.parents[node])
-        return values[::-1]
+    def paths(self) -> Iterator[list[float]]:
+        """Of each member, ln P of each of its own words and of ``</s>``."""
+        for end, head in zip(self.ends_of.tolist(), self.heads.tolist(), strict=True):
+            node, values = end, [float(self.ends[end])]
+            while node != head:
+                values.append(float(self.into[node]))
+                node = int(self.tree.parents[node])
+            yield values[::-1]
 
 
 @dataclass(eq=False)
@@ -59,9 +80,15 @@ class Work:
 
     groups: Iterator[Group]
     done: Callable[[GroupScores], None]
+    owner: Hashable = None  # whose works have one share together; None: nobody else's
     climbs: "list[Climb]" = field(default_factory=list)  # groups in work
     waiting: "Climb | None" = None  # the next group, for which there was no room
     exhausted: bool = False  # whether no further group can come
+
+    @property
+    def ready(self) -> int:
+        """How many nodes of the groups in work can be read now."""
+        return sum(climb.ready for climb in self.climbs)
 
     @property
     def is_read(self) -> bool:
@@ -74,7 +101,7 @@ class Climb:
     """How far a group's tree is read; nodes are read in their order, of one level a step."""
 
     work: Work
-    members: Ids
+    group: Group
     tree: PrefixTree
 
     def __post_init__(self) -> None:
@@ -97,7 +124,7 @@ class Climb:
 
     def scores(self) -> GroupScores:
         """What came of the group, once all is computed."""
-        return GroupScores(self.members, self.tree, self.into, self.ends)
+        return GroupScores(self.group, self.tree, self.into, self.ends)
 
     @property
     def ready(self) -> int:

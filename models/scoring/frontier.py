@@ -12,7 +12,8 @@ Works join and leave between steps. Memory: the pool, the outputs held, and the 
 A frontier is for one thread.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,6 +29,10 @@ BATCH = 512  # prefixes a step
 SHARED_NODES = 64  # that one work may read in a step however few nodes the others have
 SHARED_ROWS = 512  # outputs computed after a step, where there are several works
 MOST_NODES = 500_000  # of the trees of one work that are in memory, beyond its first group
+
+
+# Appends nodes of some works to the parts, at most so many, and says how many.
+Taker = tuple[Callable[[int, list[Part]], int], list[Work]]
 
 
 class Frontier:
@@ -46,10 +51,16 @@ class Frontier:
         self._pending = PendingOutputs(self._walk, end_id, engine.output_rows)
         self._pool = StatePool(engine.model, most_rows)
         self._works: list[Work] = []
+        self.nodes_read = 0  # so far, of all works
 
-    def add(self, groups: Iterator[Group], done: Callable[[GroupScores], None]) -> Work:
-        """A new work; it takes part from the next step on."""
-        work = Work(groups, done)
+    def add(
+        self, groups: Iterator[Group], done: Callable[[GroupScores], None], owner: Hashable = None
+    ) -> Work:
+        """A new work; it takes part from the next step on.
+
+        owner  whose it is: the works of one owner have one share together; None: an owner of its own
+        """
+        work = Work(groups, done, owner)
         self._works.append(work)
         return work
 
@@ -93,26 +104,43 @@ class Frontier:
         return over
 
     def _take(self) -> list[Part]:
-        """The nodes of the next step: equal shares, and what those with few nodes leave goes to the others.
+        """The nodes of the next step: equal shares for the owners, and for the works of one."""
+        owners: dict[Hashable, list[Work]] = {}
+        for work in self._works:
+            owners.setdefault(work if work.owner is None else work.owner, []).append(work)
+        parts: list[Part] = []
+        self._take_fairly(
+            [(partial(self._take_of_all, works), works) for works in owners.values()], self.batch, parts
+        )
+        return parts
 
-        The work with the most reads no more than all others together, or SHARED_NODES: a step that is long
+    def _take_of_all(self, works: list[Work], room: int, parts: list[Part]) -> int:
+        return self._take_fairly([(partial(self._take_of, work), [work]) for work in works], room, parts)
+
+    def _take_fairly(self, takers: list[Taker], room: int, parts: list[Part]) -> int:
+        """Nodes of each taker, and how many: what those with few leave goes to the others.
+
+        The one with the most reads no more than all others together, or SHARED_NODES: a step that is long
         for the sake of one holds up the others.
         """
-        parts: list[Part] = []
-        room = self.batch
-        works = sorted(self._works, key=lambda work: sum(climb.ready for climb in work.climbs))
-        for number, work in enumerate(works):
-            most = -(-room // (len(works) - number))
-            if 0 < number == len(works) - 1:
-                most = min(most, max(SHARED_NODES, self.batch - room))
-            for climb in self._climbs(work) if most else ():
-                part = climb.take(most)
-                parts.append(part)
-                most -= part.nodes
-                room -= part.nodes
-                if not most:
-                    break
-        return parts
+        left = room
+        takers = sorted(takers, key=lambda taker: sum(work.ready for work in taker[1]))
+        for number, (take, _) in enumerate(takers):
+            most = -(-left // (len(takers) - number))
+            if 0 < number == len(takers) - 1:
+                most = min(most, max(SHARED_NODES, room - left))
+            left -= take(most, parts)
+        return room - left
+
+    def _take_of(self, work: Work, room: int, parts: list[Part]) -> int:
+        left = room
+        for climb in self._climbs(work) if room else ():
+            part = climb.take(left)
+            parts.append(part)
+            left -= part.nodes
+            if not left:
+                break
+        return room - left
 
     def _climbs(self, work: Work) -> Iterator[Climb]:
         """The climbs of a work with nodes to read; a new one at the end, where those do not fill the step."""
@@ -127,7 +155,7 @@ class Frontier:
             if group is None:
                 work.exhausted = True
             else:
-                work.waiting = Climb(work, group.members, build_prefix_tree(group.sequences, self._start_id))
+                work.waiting = Climb(work, group, build_prefix_tree(group.sequences, self._start_id))
         climb = work.waiting
         if climb is None:
             return False
@@ -168,6 +196,7 @@ class Frontier:
                 self._free(climb, int(levels[max(0, level - 1)]), int(levels[level]))
                 climb.level += 1
         self._pending.add(hidden, now)
+        self.nodes_read += len(words)
         return later
 
     def _close(self, climb: Climb) -> None:

@@ -13,7 +13,7 @@ from models.scoring.engine import Engine, Precision, TorchEngine
 from models.scoring.frontier import BATCH, Frontier
 from models.scoring.native_engine import NativeEngine, kernels
 from models.scoring.normalizer import constant_log_normalizer
-from models.scoring.tasks import Limits, ScoreTask, Task, TextScores, TokenScore, TokenTask
+from models.scoring.tasks import Context, Limits, ScoreTask, Task, TextScores, TokenScore, TokenTask
 from nbest.errors import ConfigError, ScoringCancelledError
 
 T = TypeVar("T")
@@ -73,13 +73,26 @@ class LanguageModelScorer:
         """What a user should know about the model."""
         return self._checkpoint.card
 
-    def score_task(self, texts: Sequence[str]) -> Task[TextScores]:
-        """`score` as a task for `frontier`."""
-        return ScoreTask(texts, self._checkpoint.vocabulary, self._limits, str(self._checkpoint.path))
+    @property
+    def takes_context(self) -> bool:
+        """Whether a text can go on from sentences before it: the model has learnt from running text."""
+        return self._checkpoint.vocabulary.running
 
-    def token_task(self, texts: Sequence[str]) -> Task[list[list[TokenScore]]]:
-        """`score_tokens` as a task for `frontier`."""
-        return TokenTask(texts, self._checkpoint.vocabulary, self._limits, str(self._checkpoint.path))
+    def score_task(self, texts: Sequence[str], contexts: Sequence[Context] | None = None) -> Task[TextScores]:
+        """`score` as a task for `frontier`.
+
+        contexts  (N,) the sentences before each text: they are read, and set the state that it is scored
+                  from; ConfigError where the model does not take any
+        """
+        checkpoint = self._checkpoint
+        return ScoreTask(texts, checkpoint.vocabulary, self._limits, str(checkpoint.path), contexts)
+
+    def token_task(
+        self, texts: Sequence[str], contexts: Sequence[Context] | None = None
+    ) -> Task[list[list[TokenScore]]]:
+        """`score_tokens` as a task for `frontier`; contexts as of `score_task`."""
+        checkpoint = self._checkpoint
+        return TokenTask(texts, checkpoint.vocabulary, self._limits, str(checkpoint.path), contexts)
 
     def frontier(self) -> Frontier:
         """Where tasks of this scorer can be worked on together."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from models.scoring.climb import Group, GroupScores
 from models.vocabulary import Vocabulary, words_of
-from nbest.errors import ModelFileError
+from nbest.errors import ConfigError, ModelFileError
 
 T_co = TypeVar("T_co", covariant=True)
+
+Context = tuple[str, ...]  # the sentences before a text
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Task(ABC, Generic[T_co]):
     def keep(self, scores: GroupScores) -> None:
         """What came of one group."""
 
+    @property
+    @abstractmethod
+    def words_read(self) -> int:
+        """Words of what is kept so far, ``</s>`` counted."""
+
     @abstractmethod
     def result(self) -> T_co:
         """The answer, once all groups are kept; raises ModelFileError where a score is not finite."""
@@ -66,24 +74,41 @@ class Limits:
 class _TextTask(Task[T_co]):
     """Texts as groups, and what is counted on the way.
 
+    contexts       (N,) what stands before each text, where that counts; it is read and not scored
     token_counts   (N,) words and ``</s>``
     oov_counts     (N,) out-of-vocabulary words
     unique_tokens  how many next-word distributions were computed
     """
 
-    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, limits: Limits, where: str) -> None:
-        self.texts, self.vocabulary = texts, vocabulary
+    def __init__(
+        self,
+        texts: Sequence[str],
+        vocabulary: Vocabulary,
+        limits: Limits,
+        where: str,
+        contexts: Sequence[Context] | None = None,
+    ) -> None:
+        if contexts is not None and not vocabulary.running:
+            raise ConfigError(
+                "the model has learnt from single sentences", where=where, expected="texts without context"
+            )
+        self.texts, self.vocabulary, self._contexts = texts, vocabulary, contexts
         self.token_counts = np.zeros(len(texts), dtype=np.int64)
         self.oov_counts = np.zeros(len(texts), dtype=np.int64)
-        self.unique_tokens = 0
+        self.unique_tokens = self._words_read = 0
         self._limits, self._where = limits, where
 
     def groups(self) -> Iterator[Group]:
-        """The texts in alphabetic order, so that common beginnings meet."""
+        """The texts in alphabetic order, so that common beginnings meet; from the first again each time."""
+        self.unique_tokens = self._words_read = 0
         members: list[int] = []
         words = 0
-        for member in sorted(range(len(self.texts)), key=self.texts.__getitem__):
+        before: Context = ()
+        for member in sorted(range(len(self.texts)), key=self._key):
             more = self.texts[member].count(" ") + 2  # at most, with </s>
+            if self._contexts is not None and (self._contexts[member] != before or not members):
+                before = self._contexts[member]
+                more += sum(sentence.count(" ") + 2 for sentence in before)
             if members and (words + more > self._limits.words or len(members) == self._limits.texts):
                 yield self._group(members)
                 members, words = [], 0
@@ -95,13 +120,32 @@ class _TextTask(Task[T_co]):
     def keep(self, scores: GroupScores) -> None:
         """As of every task."""
         self.unique_tokens += len(scores.tree.words)
+        self._words_read += int(self.token_counts[scores.members].sum())
+
+    @property
+    def words_read(self) -> int:
+        """As of every task."""
+        return self._words_read
+
+    def _key(self, member: int) -> tuple[Context, str]:
+        return (() if self._contexts is None else self._contexts[member], self.texts[member])
 
     def _group(self, members: Sequence[int]) -> Group:
-        encoded = [self.vocabulary.encode(self.texts[member]) for member in members]
+        encode = self.vocabulary.encode
+        encoded = [encode(self.texts[member]) for member in members]
         which = np.asarray(members, dtype=np.int64)
         self.token_counts[which] = [len(ids) + 1 for ids, _ in encoded]
         self.oov_counts[which] = [count for _, count in encoded]
-        return Group(which, [ids for ids, _ in encoded])
+        if self._contexts is None:
+            return Group(which, [ids for ids, _ in encoded])
+        place: dict[Context, int] = {}
+        heads = [place.setdefault(self._contexts[member], len(place)) for member in members]
+        read = [
+            [word for text in context for word in (*encode(text)[0], self.vocabulary.end_id)]
+            for context in place
+        ]
+        sequences = [read[head] + ids for head, (ids, _) in zip(heads, encoded, strict=True)]
+        return Group(which, sequences + read, len(members) + np.asarray(heads, dtype=np.int64))
 
     def _check_finite(self, values: NDArray[np.float64]) -> None:
         if not np.isfinite(values).all():
@@ -113,12 +157,19 @@ class _TextTask(Task[T_co]):
 class ScoreTask(_TextTask[TextScores]):
     """The scores of texts; each distinct one is read once."""
 
-    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, limits: Limits, where: str) -> None:
-        place: dict[str, int] = {}
-        self._which = np.fromiter(
-            (place.setdefault(text, len(place)) for text in texts), np.int64, len(texts)
-        )
-        super().__init__(list(place), vocabulary, limits, where)
+    def __init__(
+        self,
+        texts: Sequence[str],
+        vocabulary: Vocabulary,
+        limits: Limits,
+        where: str,
+        contexts: Sequence[Context] | None = None,
+    ) -> None:
+        place: dict[tuple[Context, str], int] = {}
+        keys = zip(repeat(()) if contexts is None else contexts, texts, strict=contexts is not None)
+        self._which = np.fromiter((place.setdefault(key, len(place)) for key in keys), np.int64, len(texts))
+        different = None if contexts is None else [context for context, _ in place]
+        super().__init__([text for _, text in place], vocabulary, limits, where, different)
         self._sums = np.zeros(len(place))
 
     def keep(self, scores: GroupScores) -> None:
@@ -137,15 +188,22 @@ class ScoreTask(_TextTask[TextScores]):
 class TokenTask(_TextTask[list[list[TokenScore]]]):
     """Per text, the score of each word and of ``</s>``."""
 
-    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, limits: Limits, where: str) -> None:
-        super().__init__(texts, vocabulary, limits, where)
+    def __init__(
+        self,
+        texts: Sequence[str],
+        vocabulary: Vocabulary,
+        limits: Limits,
+        where: str,
+        contexts: Sequence[Context] | None = None,
+    ) -> None:
+        super().__init__(texts, vocabulary, limits, where, contexts)
         self._values: list[list[float]] = [[] for _ in texts]
 
     def keep(self, scores: GroupScores) -> None:
         """As of every task."""
         super().keep(scores)
-        for member, end in zip(scores.members, scores.tree.last_nodes, strict=True):
-            self._values[member] = scores.path(int(end))
+        for member, values in zip(scores.members, scores.paths(), strict=True):
+            self._values[member] = values
 
     def result(self) -> list[list[TokenScore]]:
         """As of every task."""

@@ -1,7 +1,7 @@
 """What a run starts with: words and texts as ids, the model, its loss."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,8 @@ class Ingredients:
 def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingredients:
     """Read the texts, build the model; raises ConfigError where they cannot go together."""
     vocabulary, notes = _vocabulary(recipe, texts, sources.init)
+    if sources.init is None and recipe.state == "stream":
+        vocabulary = replace(vocabulary, running=True)
     train = Corpus.from_lines(vocabulary, _lines(texts.train))
     valid = Corpus.from_lines(vocabulary, _lines(texts.valid))
     torch.manual_seed(recipe.seed)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rescoring.scorer import Named, Scores
     from rescoring.weights import WeightSet
     from service.remote import Server
-    from service.registry import Token, TokenScorer
+    from service.scorers import Token, TokenScorer
 
 _NAMED = re.compile(r"([^\s|=:/]+)=(.+)")  # NAME=MODEL
 

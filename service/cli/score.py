@@ -12,7 +12,7 @@ from service.cli.loading import open_lists, open_remote, open_scorer
 if TYPE_CHECKING:
     from models.scoring.engine import Precision
     from rescoring.text import Pipeline
-    from service.registry import TokenScorer
+    from service.scorers import TokenScorer
 
 _BLOCK = 4096  # sentences scored at once
 

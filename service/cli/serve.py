@@ -83,7 +83,19 @@ import click
     "--queue-words", type=click.IntRange(1), help="Most words waiting for one model.  [default: 4000000]"
 )
 @click.option(
-    "--batch-words", type=click.IntRange(1), help="Words scored in one call of a model.  [default: 16384]"
+    "--processes",
+    type=click.IntRange(1, 256),
+    help="Scoring processes.  [default: one for each four processors]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Threads of each scoring process.  [default: OMP_NUM_THREADS, else what processors there are]",
+)
+@click.option(
+    "--stuck-seconds",
+    type=click.FloatRange(0, 3600, min_open=True),
+    help="A scoring process that is silent in its work so long is ended.  [default: 60]",
 )
 @click.option(
     "--evaluate-seconds",

@@ -59,9 +59,9 @@ async def load(request: Request, name: str) -> ModelLoaded:
     return ModelLoaded(
         request_id=request_id(request),
         name=name,
-        digest=found.scorer.digest,
+        digest=found.digest,
         changed=changed,
-        replaced=before.scorer.digest if before is not None and changed else None,
+        replaced=before.digest if before is not None and changed else None,
     )
 
 
@@ -81,14 +81,18 @@ async def unload(request: Request, name: str) -> Response:
 
 async def _told(service: Service, entry: ModelEntry) -> ModelOut:
     loaded = service.registry.loaded().get(entry.name)
-    known = await asyncio.to_thread(facts, entry.directory) if entry.directory else ModelFacts()
+    known = (
+        await asyncio.to_thread(facts, entry.directory, links=entry.shipped)
+        if entry.directory
+        else ModelFacts()
+    )
     return ModelOut(
         name=entry.name,
         shipped=entry.shipped,
         loaded=loaded is not None,
         loading=service.registry.loading(entry.name),
         stale=loaded is not None and known.digest != loaded.facts.digest,
-        digest=known.digest if loaded is None else loaded.scorer.digest,
+        digest=known.digest if loaded is None else loaded.digest,
         system=known.system,
         bytes=known.bytes,
         card=dict(known.card),

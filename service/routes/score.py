@@ -3,21 +3,20 @@
 import asyncio
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
 from nbest.errors import LimitError
 from nbest.signature import signature
-from service.answering import cost_of
-from service.batching import Answers
 from service.json_body import parse_json
 from service.openapi import documented
-from service.registry import TextScore, Token
 from service.request_lists import check_text
 from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected, within
 from service.results import tokens_out
 from service.schemas import ScoreOut, ScoreRequest, ScoreResponse, Usage
+from service.scoring.messages import Token
+from service.scoring.queue import Answers
 from service.security import needs
 from service.state import Service, service_of
 from service.validation import validated
@@ -52,10 +51,9 @@ async def _answer(service: Service, asked: ScoreRequest, identity: str) -> str:
     for position, text in enumerate(asked.texts):
         check_text(text, f"/texts/{position}", service.settings.max_text_bytes)
     model = await service.registry.get(asked.model)
-    model.scores.check_wait(asked.deadline_seconds)
-    answers = await model.scores(asked.texts)
-    tokens = (await model.tokens(asked.texts)).by_text if asked.tokens else None
-    signed = signature({asked.model: model.scorer.digest})
+    answers = await model.queue.scores(asked.texts, deadline_seconds=asked.deadline_seconds)
+    tokens = await model.queue.tokens(asked.texts) if asked.tokens else None
+    signed = signature({asked.model: model.digest})
     response = await asyncio.to_thread(_response, asked, identity, signed, answers, tokens)
     service.telemetry.scored(asked.model, response.usage.tokens, response.usage.unique_tokens)
     return await asyncio.to_thread(response.model_dump_json, exclude_none=True)
@@ -65,32 +63,32 @@ def _response(
     asked: ScoreRequest,
     identity: str,
     signed: str,
-    answers: Answers[TextScore],
-    tokens: Mapping[str, Sequence[Token]] | None,
+    answers: Answers,
+    tokens: Sequence[Sequence[Token]] | None,
 ) -> ScoreResponse:
-    found = [answers.by_text[text] for text in asked.texts]
-    cost = cost_of(asked.texts, answers.by_text)
-    total = math.fsum(one.nat_log_prob for one in found)
+    found = answers.scores
+    columns = found.nat_log_probs.tolist(), found.token_counts.tolist(), found.oov_counts.tolist()
+    total, count = math.fsum(columns[0]), sum(columns[1])
     return ScoreResponse(
         request_id=identity,
         signature=signed,
         scores=[
             ScoreOut(
-                nat_log_prob=one.nat_log_prob,
-                token_count=one.token_count,
-                oov_count=one.oov_count,
-                normalized=one.nat_log_prob / one.token_count,
-                tokens=None if tokens is None else tokens_out(tokens[text]),
+                nat_log_prob=nat_log_prob,
+                token_count=token_count,
+                oov_count=oov_count,
+                normalized=nat_log_prob / token_count,
+                tokens=None if tokens is None else tokens_out(tokens[number]),
             )
-            for text, one in zip(asked.texts, found, strict=True)
+            for number, (nat_log_prob, token_count, oov_count) in enumerate(zip(*columns, strict=True))
         ],
         total_nat_log_prob=total,
-        perplexity=perplexity(total, cost.tokens),
+        perplexity=perplexity(total, count),
         usage=Usage(
             hypotheses=len(asked.texts),
-            tokens=cost.tokens,
-            unique_tokens=cost.unique_tokens,
-            oov_count=cost.oov_count,
+            tokens=count,
+            unique_tokens=answers.unique_tokens,
+            oov_count=sum(columns[2]),
             queue_seconds=answers.queue_seconds,
             compute_seconds=answers.compute_seconds,
         ),

@@ -17,7 +17,6 @@ from rescoring import pipeline
 from rescoring.nbest import NbestLists
 from rescoring.text import get_pipeline
 from rescoring.weights import Model, WeightSet, dump_weights
-from service.answering import cost_of
 from service.conditions import Conditions, parse_conditions
 from service.errors import ListFault, NotReadyError, list_fault
 from service.json_body import parse_json
@@ -228,14 +227,16 @@ class _Job:
     async def _scored(self) -> NbestLists:
         """The lists with every feature that takes part."""
         lists, prepare = self.asked.lists, get_pipeline(self.asked.text)
-        texts = await asyncio.to_thread(lambda: list(prepare(lists.texts))) if self.models else []
+        texts = (
+            await asyncio.to_thread(lambda: list(dict.fromkeys(prepare(lists.texts)))) if self.models else []
+        )
         scorers = []
         for name, model in self.models.items():
             self._progress({"stage": "scoring", "model": name, "hypotheses": len(texts)})
-            answers = await model.scores(texts)
-            scorers.append(PrecomputedScorer(name, model.scorer.digest, answers.by_text))
-            cost = await asyncio.to_thread(cost_of, texts, answers.by_text)
-            self.service.telemetry.scored(name, cost.tokens, cost.unique_tokens)
+            found = await model.queue.scores(texts)
+            scorers.append(PrecomputedScorer(name, model.digest, found.scores, slice(0, len(texts))))
+            tokens = int(found.scores.token_counts.sum())
+            self.service.telemetry.scored(name, tokens, found.unique_tokens)
         return await asyncio.to_thread(
             lambda: pipeline.tunable(pipeline.assemble(lists, scorers, text=self.asked.text))
         )
@@ -280,7 +281,7 @@ class _Job:
         written = record(
             result.found, self.asked.measured.name, self.asked.signature, lists, lists.references
         )
-        models = [Model(name, model.scorer.digest) for name, model in self.models.items()]
+        models = [Model(name, model.digest) for name, model in self.models.items()]
         return WeightSet.from_vector(result.found.vector, full.schema, models, self.asked.text, written)
 
     async def _saved(self, weights: WeightSet) -> SavedTold | None:

@@ -78,7 +78,7 @@ def slow(one: RequestList, ranked: Any, options: Options, tokens: Any) -> ListOu
     return ListOut(
         id=lists.ids[0],
         changed=bool(ranked.changed[0]),
-        warnings=[*one.warnings, *ranked.warnings],
+        warnings=list(ranked.warnings),
         weights=by_name(ranked.vector),
         ranking=ranking,
     )
@@ -127,7 +127,7 @@ def test_results_are_what_the_models_would_write(
     options = Options(top_k=top_k, contributions=contributions, tokens=tokens)
     shown = ranked.order[:top_k].tolist()
     of_list = {"lm": [_tokens(texts[row]) for row in shown]} if tokens else {}
-    one = RequestList(lists.ids[0], lists, ("a warning",))
+    one = RequestList(lists.ids[0], lists)
     written = list_json(one, ranked, options, of_list)
     reference = slow(one, ranked, options, of_list)
     assert json.loads(written) == json.loads(reference.model_dump_json(exclude_none=True))

@@ -91,8 +91,10 @@ def test_a_request_leaves_its_figures(client: TestClient) -> None:
     small = {"model": "small"}
     assert one("nbest_asked_tokens_total", **small) == 11  # three times three, and two
     assert one("nbest_unique_tokens_total", **small) == 8
-    assert one("nbest_batch_texts_sum", **small) == 3
-    assert one("nbest_batch_words_count", **small) == 1
+    assert one("nbest_step_tokens_sum", **small) == 8
+    assert one("nbest_step_tokens_count", **small) == 1
+    assert one("nbest_scoring_threads") >= 1
+    assert one("nbest_model_resident_bytes", **small) >= 0
     assert one("nbest_queue_seconds_count", **small) == 1
     assert one("nbest_scoring_seconds_total", **small) > 0
     assert one("nbest_queue_words", **small) == 0

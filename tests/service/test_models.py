@@ -153,9 +153,10 @@ def test_what_began_on_the_old_model_ends_on_it(world: Any) -> None:
         old.gate.clear()
         in_call = asyncio.create_task(client.post("/v1/rescore", json=ask("in a call")))
         await until(lambda: old.calls == 1)
-        in_queue = asyncio.create_task(client.post("/v1/rescore", json=ask("in the queue")))
         loaded = service.app.state.service.registry.loaded()["m"]
-        await until(lambda: loaded.scores.waiting_words > 0)
+        one = loaded.queue.words
+        in_queue = asyncio.create_task(client.post("/v1/rescore", json=ask("in the queue")))
+        await until(lambda: loaded.queue.words > one)
         second = write_model(world.models / "m", "-2")
         assert (await client.post("/v1/models/m")).json()["replaced"] == first
         late = asyncio.create_task(client.post("/v1/rescore", json=ask("late")))
@@ -251,13 +252,14 @@ def test_a_caller_who_leaves_does_not_stop_a_swap(world: Any) -> None:
     async def work(client: httpx2.AsyncClient) -> None:
         registry = service.app.state.service.registry
         await registry.load("m")
-        write_model(world.models / "m", "-2")
+        second = write_model(world.models / "m", "-2")
         service.slow.clear()
         swap = asyncio.create_task(registry.load("m"))
         await asyncio.sleep(0.05)
         swap.cancel()
         service.slow.set()
-        await until(lambda: registry.loaded()["m"].scorer.value == -2.0)
+        await until(lambda: registry.loaded()["m"].digest == second)
+        assert service.opened[-1].value == -2.0
 
     service.run(work)
 

@@ -212,7 +212,7 @@ def test_context_and_references_are_taken_and_said_to_be_unused(client: TestClie
     lists = [{**one_list(), "context": ["before"], "references": ["a man"]}]
     (result,) = post(client, weights={"features": {"ac": 1.0}}, lists=lists)["results"]
     assert result["ranking"][0]["index"] == 0
-    assert result["warnings"] == ["the context is not used: these models score each text from its start"]
+    assert result["warnings"] == ["the context is not used: no model scores these texts"]
 
 
 GOOD = json.dumps(one_list("good"))

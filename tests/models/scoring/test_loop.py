@@ -60,7 +60,7 @@ def gated(scorer: LanguageModelScorer) -> Gated:
 
 @pytest.fixture
 def loop(scorer: LanguageModelScorer, gated: Gated) -> Iterator[ScoringLoop]:
-    made = ScoringLoop(scorer)
+    made = ScoringLoop()
     yield made
     gated.gate.set()
     made.close()
@@ -68,8 +68,8 @@ def loop(scorer: LanguageModelScorer, gated: Gated) -> Iterator[ScoringLoop]:
 
 def test_every_caller_gets_what_he_would_get_alone(scorer: LanguageModelScorer, loop: ScoringLoop) -> None:
     parts = [TEXTS[n::5] for n in range(5)]
-    scores = [loop.submit(scorer.score_task(part)) for part in parts]
-    tokens = loop.submit(scorer.token_task(TEXTS[:3]))
+    scores = [loop.submit(scorer, scorer.score_task(part)) for part in parts]
+    tokens = loop.submit(scorer, scorer.token_task(TEXTS[:3]))
     for part, future in zip(parts, scores, strict=True):
         alone = scorer.score(part)
         got = future.result(60)
@@ -81,16 +81,16 @@ def test_every_caller_gets_what_he_would_get_alone(scorer: LanguageModelScorer, 
         assert [one.nat_log_prob for one in found] == pytest.approx(
             [one.nat_log_prob for one in expected], abs=1e-4
         )
-    assert loop.submit(scorer.score_task([])).result(60).nat_log_probs.tolist() == []
+    assert loop.submit(scorer, scorer.score_task([])).result(60).nat_log_probs.tolist() == []
 
 
 def test_a_cancelled_task_leaves_and_others_stay(
     scorer: LanguageModelScorer, gated: Gated, loop: ScoringLoop
 ) -> None:
     gated.gate.clear()
-    leaving = loop.submit(scorer.score_task(TEXTS))
+    leaving = loop.submit(scorer, scorer.score_task(TEXTS))
     assert gated.reached.wait(60)
-    staying = loop.submit(scorer.score_task(TEXTS[:4]))
+    staying = loop.submit(scorer, scorer.score_task(TEXTS[:4]))
     assert leaving.cancel()
     gated.gate.set()
     assert staying.result(60).nat_log_probs == pytest.approx(scorer.score(TEXTS[:4]).nat_log_probs, abs=1e-4)
@@ -103,16 +103,16 @@ def test_a_step_that_fails_is_told_and_the_loop_goes_on(
 ) -> None:
     gated.fails = True
     with pytest.raises(RuntimeError, match="broken"):
-        loop.submit(scorer.score_task(TEXTS)).result(60)
+        loop.submit(scorer, scorer.score_task(TEXTS)).result(60)
     gated.fails = False
-    assert len(loop.submit(scorer.score_task(TEXTS)).result(60).nat_log_probs) == 30
+    assert len(loop.submit(scorer, scorer.score_task(TEXTS)).result(60).nat_log_probs) == 30
 
 
 def test_closing_finishes_what_was_submitted(scorer: LanguageModelScorer) -> None:
-    loop = ScoringLoop(scorer)
-    futures = [loop.submit(scorer.score_task(TEXTS[n::3])) for n in range(3)]
+    loop = ScoringLoop()
+    futures = [loop.submit(scorer, scorer.score_task(TEXTS[n::3])) for n in range(3)]
     loop.close()
     assert all(future.done() for future in futures)
     assert sum(len(future.result().nat_log_probs) for future in futures) == 30
     with pytest.raises(RuntimeError, match="closed"):
-        loop.submit(scorer.score_task(TEXTS))
+        loop.submit(scorer, scorer.score_task(TEXTS))

@@ -1,0 +1,1 @@
+"""Scoring for the service: processes that hold the models, and the queues before them."""
