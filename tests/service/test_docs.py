@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from service.cli.main import nbest
 from service.telemetry import Telemetry
 
-WORDS = ("nbest", "curl", "mkdir", "export", "until", "gzip", "etag=")
+WORDS = ("nbest", "curl", "mkdir", "export", "until", "gzip", "etag=", "tail", "python")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,7 @@ def test_the_cookbook_works(text: str, repository: Path, tmp_path: Path) -> None
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{repository}:{repository / 'clients/python'}",  # in place of pip install
     }
     done = subprocess.run(
         ["bash", "-c", frame], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
@@ -65,8 +66,12 @@ def test_the_cookbook_works(text: str, repository: Path, tmp_path: Path) -> None
         '"version":2',
         "nbest_unique_tokens_total",
         '"score":50.0',
+        "TextScore(nat_log_prob=-",
     ):
         assert said in done.stdout, said
+    lines = (tmp_path / "results.ndjson").read_text("utf-8").split("\n")
+    assert (lines[-2][:12], lines[-1]) == ('{"done":true', "")
+    assert len(lines) - 2 == (tmp_path / "best.txt").read_text("utf-8").count("\n") > 4
     kept = sorted(path.name for path in (tmp_path / "my-weights").iterdir())
     assert kept == ["asr@1.json", "asr@2.json"]
     assert (tmp_path / "rescored.nbest").read_text("utf-8").count(" ||| ") > 100
@@ -76,10 +81,10 @@ def test_the_cookbook_works(text: str, repository: Path, tmp_path: Path) -> None
 
 def test_figures_and_options_that_are_named_exist(text: str) -> None:
     written = Telemetry().text() + "nbest_ready nbest_model_bytes nbest_queue_words"  # gauges of a service
-    named = set(re.findall(r"nbest_[a-z_]+", text))
+    named = set(re.findall(r"nbest_[a-z_]+", text)) - {"nbest_client"}
     assert len(named) > 12
     assert {name for name in named if name not in written} == set()
     options = set(re.findall(r"--[a-z][a-z-]+", text))
-    pages = (["serve"], ["keys", "create"], ["keys", "list"])
+    pages = (["serve"], ["keys", "create"], ["keys", "list"], ["rescore"], ["score"])
     helps = "".join(CliRunner().invoke(nbest, [*page, "--help"]).stdout for page in pages)
-    assert {name for name in options if name not in helps} == {"--data-binary", "--json"}
+    assert {name for name in options if name not in helps} == {"--compressed", "--data-binary", "--json"}
