@@ -71,6 +71,11 @@ def find(text: str, keys: Sequence[Key]) -> Key | None:
     return found
 
 
+def hide(text: str) -> str:
+    """`text` without what may be a key in it, known here or not: of that its prefix is left."""
+    return _SECRET.sub(f"{PREFIX}...", text)
+
+
 def read_keys(path: Path) -> tuple[Key, ...]:
     """The keys of a file; raises ConfigError naming the place, NotFoundError."""
     try:

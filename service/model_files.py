@@ -1,11 +1,14 @@
 """What a model's files say without loading it: its system, its bytes, its digest, its card."""
 
 import json
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from models.model_folder import check_no_links_out
+from nbest.errors import ModelFileError
 from nbest.signature import sha256_hex
 
 FILES = ("config.json", "model.safetensors", "vocabulary.json")  # in this order the digest is over them
@@ -27,15 +30,22 @@ class ModelFacts:
     figures: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
 
 
-def facts(directory: Path) -> ModelFacts:
-    """Facts of the model in `directory`; a broken model has fewer, and says so when it is loaded."""
+def facts(directory: Path, *, links: bool = False) -> ModelFacts:
+    """Facts of the model in `directory`; a broken model has fewer, and says so when it is loaded.
+
+    links  whether files may be links to somewhere else: of our own models, as their installer left them
+    """
     try:
-        states = [(directory / name).stat() for name in FILES]
-    except OSError:
+        if not links:
+            check_no_links_out(directory)
+        names = (*FILES, CARD) if (directory / CARD).exists() else FILES
+        states = [(directory / name).stat() for name in names]
+    except (OSError, ModelFileError):
         return ModelFacts()
-    card = directory / CARD
-    changed = card.stat().st_mtime_ns if card.is_file() else 0
-    return _facts(directory, tuple((one.st_size, one.st_mtime_ns) for one in states), changed)
+    if not all(stat.S_ISREG(one.st_mode) for one in states):
+        return ModelFacts()  # to open a pipe is to wait for its other end
+    changed = states[len(FILES)].st_mtime_ns if len(states) > len(FILES) else 0
+    return _facts(directory, tuple((one.st_size, one.st_mtime_ns) for one in states[: len(FILES)]), changed)
 
 
 @lru_cache(maxsize=256)
