@@ -1,6 +1,6 @@
 # make run: the service and its page on http://127.0.0.1:8000    make test: the gate
 # make run ARGS="--port 8011": any options of nbest serve    make test ARGS="tests/service": of pytest
-# make fuzz: an hour of the fuzz tests, with other examples each time (FUZZ_TIMES=10: a tenth of it)
+# make fuzz: the fuzz tests a hundred times as long, with other examples (FUZZ_TIMES=10: ten times)
 # make audit: known faults of the pinned libraries, and unsafe habits of our own code
 # make native: builds the compiled kernels into an environment that is there already
 export VENV ?= .venv

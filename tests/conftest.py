@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # No deadline: a busy machine is not a bug. In CI the same examples every time: a failure is about the change.
 settings.register_profile("nbest", deadline=None, derandomize=bool(os.environ.get("CI")))
-# For an hour of an idle machine: other examples each time, and many more of them (`make fuzz`).
+# For an idle machine: other examples each time, and many more of them (`make fuzz`).
 settings.register_profile("long", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "nbest"))
 _LONGER = int(os.environ.get("FUZZ_TIMES", "100"))
