@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -266,7 +266,7 @@ def _engine(pipe: Any, model: str, lists: NbestLists, threads: int, where: set[i
             found.append(time.perf_counter() - begun)
         return found
 
-    orders = {"answers": answers, "throughput": throughput, "one": one}
+    orders: dict[str, Callable[..., Any]] = {"answers": answers, "throughput": throughput, "one": one}
     while True:
         try:
             order, arguments = pipe.recv()

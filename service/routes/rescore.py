@@ -1,9 +1,9 @@
 """N-best lists in, rankings out: JSON, lines of it, or a Moses list for a Moses list."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -36,6 +36,7 @@ from service.schemas import (
 )
 from service.security import needs
 from service.state import Service, service_of
+from service.together import done
 from service.validation import validated
 from service.weights_body import weights_at
 
@@ -47,7 +48,6 @@ _RUN_SHOWN, _LIST_COST = (
     2000,
     8,
 )  # hypotheses of a piece of lines; a list costs as much as so many, some 15 us
-T = TypeVar("T")
 
 
 def _documented() -> dict[str, Any]:
@@ -97,14 +97,14 @@ async def rescore(request: Request) -> Response:
 
 async def _json(service: Service, request: Request, body: bytes) -> Response:
     no_query(request)
-    envelope = await _done(len(body) <= _AT_ONCE_BYTES, lambda: validated(RescoreEnvelope, parse_json(body)))
+    envelope = await done(len(body) <= _AT_ONCE_BYTES, lambda: validated(RescoreEnvelope, parse_json(body)))
     _check_count(service, len(envelope.lists))
     _check_hypotheses(service, envelope.lists)
     few = len(body) <= _AT_ONCE_BYTES and len(envelope.lists) <= _AT_ONCE_LISTS
     limits = service.settings.max_text_bytes, service.settings.max_features
-    lists = await _done(few, lambda: read_lists(envelope.lists, *limits))
+    lists = await done(few, lambda: read_lists(envelope.lists, *limits))
     of_file = isinstance(envelope.weights, str)
-    weights, name = await _done(few and not of_file, lambda: _weights(service, envelope.weights))
+    weights, name = await done(few and not of_file, lambda: _weights(service, envelope.weights))
     contents = [one.content for one in lists]
     question = Question(envelope.models, weights, name, envelope.options, contents, envelope.text)
     return await _answered(service, request, lists, question)
@@ -130,11 +130,6 @@ async def _text(service: Service, request: Request, body: bytes) -> Response:
         headers["X-Nbest-Warnings"] = "; ".join(ranked.warnings).encode("ascii", "replace").decode()
     body_out = await asyncio.to_thread(_moses_text, ranked, options.top_k)
     return await whole(request, body_out, f"{TEXT}; charset=utf-8", headers)
-
-
-async def _done(at_once: bool, work: Callable[[], T]) -> T:
-    """The result of `work`, which is small, or is done in a thread: others have their turn meanwhile."""
-    return work() if at_once else await asyncio.to_thread(work)
 
 
 def _moses(body: bytes, service: Service) -> NbestLists:
@@ -258,7 +253,7 @@ async def _answered(
     )
     before, after = frame.model_dump_json().encode().split(b'"results":[]')  # no string has bare quotes in it
     small = sum(written.costs) <= _AT_ONCE_SHOWN and not question.options.tokens
-    results = await _done(small, lambda: b",".join(written.results(slice(None))))
+    results = await done(small, lambda: b",".join(written.results(slice(None))))
     return await whole(request, b"".join((before, b'"results":[', results, b"]", after)), JSON)
 
 
