@@ -21,74 +21,64 @@ export async function withKey(path, options = {}) {
   }
 }
 
-async function call(path, options) {
+async function answered(path, options) {
   let response;
   try {
     response = await withKey(path, options);
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Problem({ detail: "The service cannot be reached." });
   }
-  const answer = await response.json().catch(() => ({ detail: `The service answered ${response.status}.` }));
-  if (!response.ok) throw new Problem(answer);
-  return answer;
+  if (response.ok) return response;
+  const wait = response.headers.get("Retry-After");
+  const problem = await response.json().catch(() => ({ detail: `The service answered ${response.status}.` }));
+  throw new Problem(wait && response.status === 429 ? { ...problem, expected: `another try in ${wait} seconds` } : problem);
 }
+
+async function call(path, options) {
+  const response = await answered(path, options);
+  return response.json().catch(() => {
+    throw new Problem({ detail: "The service's answer was cut." });
+  });
+}
+
+const posted = (body, more = {}) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+  ...more,
+});
 
 export const models = () => call("v1/models");
+export const rescore = (body) => call("v1/rescore", posted(body));
+export const evaluate = (body, signal) => call("v1/evaluate", posted(body, { signal }));
 
-/** Lists as typed, sorted out: {lists} of JSON lines, or {moses} as it is; raises Problem in helpful words. */
-export function read(text) {
-  const input = text.replace(/^\uFEFF?\s+|^\uFEFF/, "");
-  if (!input) throw new Problem({ detail: "Paste an n-best list first, open a file, or load an example." });
-  if (/^[{[]/.test(input)) return { lists: jsonLists(input) };
-  const first = input.split("\n", 1)[0];
-  if (!first.includes("|||"))
-    throw new Problem({
-      detail:
-        "This is neither a Moses list nor JSON lines. A Kaldi n-best directory is several files: " +
-        "make it one of JSON lines with “nbest convert DIR --out lists.jsonl”, and open that here.",
-      expected: "id ||| text ||| features ||| total",
-      got: first.length > 80 ? `${first.slice(0, 80)}…` : first,
-    });
-  return { moses: input.endsWith("\n") ? input : `${input}\n` };
-}
-
-/** The service's answer for lists as `read` gives them. */
-export function rescore({ lists, moses }, chosen, weights) {
-  if (lists)
-    return call("v1/rescore", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ models: chosen, weights: weights || null, lists }),
-    });
-  const query = new URLSearchParams(chosen.map((name) => ["models", name]));
-  if (weights) query.set("weights", weights);
-  return call(`v1/rescore?${query}`, {
+/** A file's text as lists: {format, lists, warnings}. The service tells the format. */
+export function convert(text, beams) {
+  const query = beams ? `?${new URLSearchParams({ beam_size: beams })}` : "";
+  return call(`v1/convert${query}`, {
     method: "POST",
-    headers: { "Content-Type": "text/plain; charset=utf-8", Accept: "application/json" },
-    body: moses,
+    headers: { "Content-Type": "text/plain; charset=utf-8" },
+    body: text,
   });
 }
 
-function jsonLists(input) {
-  try {
-    const whole = JSON.parse(input); // one list, an array of lists, or a request's body
-    return (Array.isArray(whole) ? whole : (whole.lists ?? [whole])).map(withoutReferences);
-  } catch {
-    // several lines, or what the lines will say is wrong
-  }
-  return input.split("\n").flatMap((line, number) => {
-    if (!line.trim()) return [];
-    try {
-      return [withoutReferences(JSON.parse(line))];
-    } catch (error) {
-      throw new Problem({ detail: `Line ${number + 1} is not JSON: ${error.message}` });
+/** The lines of a tuning as they come; the last one has `done`. Raises Problem where it ends without. */
+export async function* tune(body, signal) {
+  const response = await answered("v1/tune", posted(body, { signal }));
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Problem({ detail: "The service's answer was cut: the tuning did not end." });
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      const told = JSON.parse(line);
+      yield told;
+      if ("done" in told) return;
     }
-  });
-}
-
-function withoutReferences(list) {
-  if (list && typeof list === "object") delete list.references;
-  return list;
+  }
 }
 
 /** The text of a file the user has; gzip is opened. */

@@ -11,14 +11,21 @@ export function text(tag, className, content) {
 
 const number = (value) => (Math.abs(value) >= 1e6 ? value.toExponential(3) : value.toFixed(3));
 
-export function errorView({ detail, pointer, expected, got }) {
+/** What is wrong; `onLine`, where it is known which line of the text that is, goes there. */
+export function errorView({ detail, pointer, expected, got }, onLine) {
   const box = document.createElement("div");
-  box.append(text("strong", "", detail));
+  const [, line, words] = detail.match(/^body:(\d+)(?: \S+)?: (.*)$/s) ?? [];
+  box.append(text("strong", "", line ? `Line ${line}: ${words}` : detail.replace(/^body: /, "")));
   const facts = { where: pointer, expected, got };
   const list = document.createElement("dl");
   for (const [name, value] of Object.entries(facts))
     if (value) list.append(text("dt", "", name), text("dd", "", value));
   if (list.childElementCount) box.append(list);
+  if (line && onLine) {
+    const go = Object.assign(text("button", "small", `Go to line ${line}`), { type: "button" });
+    go.addEventListener("click", () => onLine(Number(line)));
+    box.append(go);
+  }
   return box;
 }
 
@@ -32,16 +39,18 @@ export function sliderView(name, weight, given, { min, max, step }, onWeight) {
   const attributes = { step: "any", value: weight };
   const field = Object.assign(document.createElement("input"), { ...attributes, type: "number" });
   field.setAttribute("aria-label", `weight of ${name}`);
-  field.value = Number(weight.toPrecision(5));
+  field.value = Number(weight.toPrecision(4));
   const range = Object.assign(document.createElement("input"), { type: "range", id, min, max, step });
   range.value = weight;
+  range.setAttribute("aria-valuetext", String(Number(weight.toPrecision(4))));
   const set = (value) => {
     if (!Number.isFinite(value)) return;
     box.classList.toggle("moved", value !== given);
+    range.setAttribute("aria-valuetext", String(Number(value.toPrecision(4))));
     onWeight(value);
   };
   range.addEventListener("input", () => {
-    field.value = Number(range.valueAsNumber.toPrecision(5));
+    field.value = Number(range.valueAsNumber.toPrecision(4));
     set(range.valueAsNumber);
   });
   field.addEventListener("input", () => {
@@ -53,7 +62,7 @@ export function sliderView(name, weight, given, { min, max, step }, onWeight) {
   return box;
 }
 
-export function hypothesisView(hypothesis, place, first, weights, open) {
+export function hypothesisView(hypothesis, place, first, weights, open, onWords) {
   const item = text("li", place === 0 ? "best" : "", "");
   const details = Object.assign(document.createElement("details"), { open });
   details.dataset.index = hypothesis.index;
@@ -67,7 +76,14 @@ export function hypothesisView(hypothesis, place, first, weights, open) {
   details.append(summary);
   // A hundred tables nobody looks at would slow the sliders: each is made when it is opened.
   const fill = () => {
-    if (details.open && details.childElementCount === 1) details.append(partsView(hypothesis, first, weights));
+    if (!details.open || details.childElementCount > 1) return;
+    details.append(partsView(hypothesis, first, weights));
+    if (!onWords) return;
+    const words = Object.assign(text("button", "small", "Word by word"), { type: "button" });
+    words.addEventListener("click", () => onWords(hypothesis.index));
+    const row = text("div", "buttons", "");
+    row.append(words);
+    details.append(row);
   };
   details.addEventListener("toggle", fill);
   fill();
@@ -79,17 +95,19 @@ function moveView(places, before) {
   const [kind, sign] = places > 0 ? ["up", "▲"] : places < 0 ? ["down", "▼"] : ["", "="];
   const view = text("span", `move ${kind}`, places ? `${sign} ${Math.abs(places)}` : sign);
   view.title = `the decoder's rank ${before}`;
+  view.setAttribute("role", "img");
   view.setAttribute("aria-label", `was rank ${before}`);
   return view;
 }
 
-function textView(words, base) {
+/** The words of a hypothesis, with what another one has more or less. */
+export function textView(words, base) {
   const view = text("span", "text", "");
   if (!words) view.append(text("span", "empty", "empty hypothesis"));
   else
     changes(words, base).forEach(({ word, kind }, k) => {
       if (k) view.append(" ");
-      view.append(kind === "same" ? word : text(kind === "new" ? "mark" : "del", "", word));
+      view.append(kind === "same" ? word : text(kind === "new" ? "ins" : "del", "", word));
     });
   return view;
 }
@@ -99,7 +117,8 @@ function partsView(hypothesis, first, weights) {
   const widest = Math.max(...rows.map(({ gain }) => Math.abs(gain)), 1e-9);
   const table = document.createElement("table");
   const head = table.createTHead().insertRow();
-  for (const title of ["feature", "value", "weight", "score", "against the first", ""]) head.append(text("th", "", title));
+  for (const title of ["feature", "value", "weight", "score", "against the first", ""])
+    head.append(title ? Object.assign(text("th", "", title), { scope: "col" }) : text("td", "", ""));
   const body = table.createTBody();
   for (const { name, value, weight, contribution, gain } of rows) {
     const row = body.insertRow();
@@ -107,7 +126,7 @@ function partsView(hypothesis, first, weights) {
     row.append(text("td", "", number(contribution)), text("td", "", `${gain > 0 ? "+" : ""}${number(gain)}`));
     row.append(barView(gain / widest));
   }
-  const box = text("div", "parts", "");
+  const box = text("div", "parts wide", "");
   box.append(table);
   return box;
 }
@@ -128,6 +147,13 @@ function barView(share) {
   );
   cell.append(drawing);
   return cell;
+}
+
+/** Gives the user a file. */
+export function saves(name, content, type) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
+  Object.assign(document.createElement("a"), { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 /** A button that copies what `words()` gives; where there is no clipboard, `block` is selected instead. */

@@ -87,34 +87,68 @@ def test_the_browser_ranks_as_the_service_does() -> None:
     assert emptied == [{"word": "gone", "kind": "gone"}]
 
 
-def test_what_is_typed_is_sorted_out() -> None:
+def test_references_find_their_lists() -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node on this machine")
-    program = f"""
-    import {{ read }} from {json.dumps((WEB / "api.js").as_uri())};
-    const said = (text) => {{
-      try {{ return read(text); }} catch (problem) {{ return problem.document.detail; }}
+    program = rf"""
+    import {{ referencesOf }} from {json.dumps((WEB / "session.js").as_uri())};
+    const lists = [{{ id: "u1", references: ["a", "b"] }}, {{ id: "u2", references: ["c"] }}];
+    const said = (...given) => {{
+      try {{ return referencesOf(...given); }} catch (error) {{ return error.message; }}
     }};
     console.log(JSON.stringify([
-      '0 ||| a ||| LM0= -1 ||| -1', '{{"id":"u","references":["r"]}}\\n{{"id":"v"}}', '[{{"id":"u"}}]',
-      '{{"models":["small"],"lists":[{{"id":"u"}}]}}', 'utt-1-1 a man', ' \\n', '{{"id":\\n',
-    ].map(said)));
+      said(lists, ""), said(lists, "x y\r\n\n"), said(lists, "x\ny z\n"), said(lists, "\ny\n"),
+      said(lists, "u2 two words\nu1\n"), said([lists[0], {{ id: "u3" }}], " "),
+    ]));
     """
     done = subprocess.run(
         [node, "--input-type=module", "-e", program], capture_output=True, text=True, check=True, timeout=60
     )
-    moses, lines, array, request, kaldi, nothing, broken = json.loads(done.stdout)
-    assert moses == {"moses": "0 ||| a ||| LM0= -1 ||| -1\n"}
-    assert lines == {"lists": [{"id": "u"}, {"id": "v"}]}
-    assert array == request == {"lists": [{"id": "u"}]}
-    assert "nbest convert" in kaldi
-    assert "Paste" in nothing
-    assert "Line 1 is not JSON" in broken
+    carried, few, typed, silence, named, none = json.loads(done.stdout)
+    assert carried == [["a", "b"], ["c"]]
+    assert few == "There are 2 lists and 1 lines of references: one line a list, in their order."
+    assert typed == [["x"], ["y z"]]
+    assert silence == [[""], ["y"]]  # nothing was said
+    assert named == [[""], ["two words"]]
+    assert none is None
+
+
+def test_weights_that_are_taken_rank_all_lists() -> None:
+    """Those of a weight set; a column that it does not name, as the decoder's total, counts nothing."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on this machine")
+    program = f"""
+    import {{ Session }} from {json.dumps((WEB / "session.js").as_uri())};
+    const ranking = [["b", 1, -2], ["a", 0, -1]].map(([text, index, total]) =>
+      ({{ index, text, features: {{ total, tm: [index, 1] }} }}));
+    const results = [{{ id: "u", weights: {{ total: -1, tm: [0, 0] }}, ranking }}, {{ id: "v", error: {{}} }}];
+    const session = new Session([{{}}, {{}}], {{ results, signature: "", usage: {{}} }}, {{ models: [] }});
+    const firsts = () => session.bests(session.good);
+    const found = [firsts()];
+    session.take({{ tm: [-1, 3] }});
+    found.push(firsts(), session.weights(0), session.changed);
+    session.reset();
+    session.move(0, "total", -1);
+    found.push(session.changed, session.ranking(1));
+    console.log(JSON.stringify(found));
+    """
+    done = subprocess.run(
+        [node, "--input-type=module", "-e", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(done.stdout) == [
+        {"before": ["a"], "answer": ["b"], "now": ["b"]},
+        {"before": ["a"], "answer": ["b"], "now": ["a"]},
+        {"total": 0, "tm[0]": -1, "tm[1]": 3},
+        True,
+        False,
+        [],
+    ]
 
 
 def test_examples_of_the_buttons_are_files_that_are_served(client: TestClient) -> None:
     named = re.findall(r'data-example="([^"]+)"', (WEB / "index.html").read_text(encoding="utf-8"))
-    assert len(named) == 2
+    assert len(named) == 3
     for name in named:
         assert client.get(f"/web/{name}").text == (WEB / name).read_text(encoding="utf-8")
