@@ -3,6 +3,8 @@
 What the engine is held against in tests; never used for scoring.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,15 +26,21 @@ class ReferenceScorer:
         self.output = self.matrices["embedding" if self.config.tied else "output"]
         self.vectors = {name: vector.detach().double() for name, vector in model.vectors()}
 
-    def token_scores(self, text: str) -> list[float]:
-        """ln P of each word of `text` and of ``</s>``, out-of-vocabulary words charged."""
+    def token_scores(self, text: str, context: Sequence[str] = ()) -> list[float]:
+        """ln P of each word of `text` and of ``</s>``, out-of-vocabulary words charged.
+
+        context  the sentences before it, for a model of running text
+        """
         ids, _ = self.vocabulary.encode(text)
+        before = [
+            word for one in context for word in (*self.vocabulary.encode(one)[0], self.vocabulary.end_id)
+        ]
         layers = range(self.config.layers)
         h = [torch.zeros(self.config.outputs(n), dtype=torch.float64) for n in layers]
         c = [torch.zeros(self.config.cells(n), dtype=torch.float64) for n in layers]
         scores = []
         for read, wanted in zip(
-            [self.vocabulary.start_id, *ids], [*ids, self.vocabulary.end_id], strict=True
+            [self.vocabulary.start_id, *before, *ids], [*before, *ids, self.vocabulary.end_id], strict=True
         ):
             x = self._linear("embedding_linear", self.matrices["embedding"][read])
             for layer in layers:
@@ -44,7 +52,7 @@ class ReferenceScorer:
             score = float(torch.log_softmax(logits, 0)[wanted])
             is_oov = wanted == self.vocabulary.unknown_id
             scores.append(score + self.vocabulary.nat_oov_charge * is_oov)
-        return scores
+        return scores[len(before) :]
 
     def score(self, text: str) -> float:
         """ln P of `text` and ``</s>``."""

@@ -216,3 +216,23 @@ def test_outputs_that_are_held_are_looked_at_only_when_they_are_due(
     one.add(groups([[3 + n % 5 for n in range(300)]]), got)
     assert run(one) >= 300
     assert len(calls) == 1
+
+
+def test_the_works_of_one_owner_have_one_share_together(engine: TorchEngine) -> None:
+    """One caller with nine works beside one with a single work: the single one gets half of each step."""
+    many = [[[(m >> 4) % 7 + 3, (m >> 2) % 4 + 3, m % 4 + 3, 4, 5, 6] for m in range(112)] for _ in range(9)]
+
+    def steps_of_the_single_one(owner: str | None) -> int:
+        one = frontier(engine, batch=8)
+        for sequences in many:
+            one.add(groups(sequences), Collected(), owner)
+        got = Collected()
+        single = one.add(groups([[k % 7 + 3, k // 7 % 7 + 3, 5] for k in range(40)]), got, "other")
+        steps = 0
+        while single not in one.step():
+            steps += 1
+        assert len(got.sums) == 40
+        run(one)
+        return steps
+
+    assert steps_of_the_single_one("many") < 0.75 * steps_of_the_single_one(None)
