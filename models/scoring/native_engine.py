@@ -4,8 +4,6 @@ What the kernels have no form for (a tensor train, parallel cells) torch does, l
 """
 
 import importlib
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -19,18 +17,16 @@ from models.matrices.base import Matrix
 from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
 from models.matrices.slim import SlimMatrix
-from models.scoring.byte_codes import bytes_by_row
+from models.scoring.byte_output import byte_output
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk, keep
-from models.scoring.native_forms import exact_form, form_15_bits
-from models.scoring.sketch import Spoken, smallest_sketch, spoken
+from models.scoring.native_forms import exact_form, form_15_bits, form_16_bits
 from nbest.errors import ConfigError
 
-INTERFACE = 2  # of the kernels that this engine calls
+INTERFACE = 3  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 PROBES, PROBE_STEPS = 64, 4  # random words read to see whether 15-bit products will do
 PROBE_TOLERANCE = 2e-5  # nats; a fifth of what is called exact
-# Nats that 8-bit steps may cost: in the mean, 99.9th percentile.
-CELLS_MEAN, CELLS_MOST = 7e-3, 4e-2
+AGAIN = 0.01  # share of the sum from which a word is computed again, in floats
 
 
 def kernels() -> Any:
@@ -54,7 +50,8 @@ class NativeEngine(Engine):
 
     precision  `fp32`: within 1e-4 nats a word of 64-bit scores. The normaliser adds up products of 15-bit
                numbers where the CPU has them and the model allows it, and computes again in floats what
-               has a hundredth of the sum. `int8`: 8-bit numbers, matrices by row and inputs by token
+               has a hundredth of the sum. `int8`: the normaliser adds up products of bytes, where it is
+               near enough, and steps are of 16-bit numbers
     isa        which of the kernel sets that the CPU runs; the fastest unless given
     """
 
@@ -77,72 +74,48 @@ class NativeEngine(Engine):
         self.int8 = precision == "int8" and found.has_int8(isa)
         self.isa = isa or found.isas()[0]
         self.name = f"native {self.isa}"
-        said = spoken(model) if self.int8 else None
-        self.output = self._output(model, said)
-        self.layers = self._all_cells(int8=False)
-        if said is not None:
-            in_bytes = self._all_cells(int8=True)
-            if self._near(in_bytes, said.words.numpy()):
-                self.layers = in_bytes
+        self.output = self._output(model)
+        self.layers = [self._cells(layer, first=not number) for number, layer in enumerate(model.layers)]
 
     def walk(self) -> "NativeWalk":
         """A new walk."""
-        return NativeWalk(self, self.layers)
+        return NativeWalk(self)
 
-    def _near(self, layers: list[Any], words: Ids) -> bool:
-        """Whether these layers' scores are near those of the engine's, on texts `words` (T, N)."""
-        off = np.abs(self._scores(layers, words) - self._scores(self.layers, words))
-        return bool(off.mean() < CELLS_MEAN and np.quantile(off, 0.999) < CELLS_MOST)
-
-    def _scores(self, layers: list[Any], words: Ids) -> NDArray[np.float64]:
-        """ln P of words[1:] (T - 1, N), each after those above it."""
-        walk, count = NativeWalk(self, layers), words.shape[1]
-        rows, states = np.arange(count), self.model.start_state(2 * count)
-        values = []
-        with torch.inference_mode():
-            for number, (read, following) in enumerate(pairwise(words)):
-                above, kept = (rows, rows + count) if number % 2 == 0 else (rows + count, rows)
-                values.append(walk.log_probs(walk.step(read, above, kept, states), rows, following))
-        return np.stack(values)
-
-    def _all_cells(self, *, int8: bool) -> list[Any]:
-        return [self._cells(layer, int8, first=not number) for number, layer in enumerate(self.model.layers)]
-
-    def _cells(self, layer: Any, int8: bool, *, first: bool) -> Any:
+    def _cells(self, layer: Any, *, first: bool) -> Any:
         """The layer's kernel, or None: of the first layer without the inputs' matrix."""
         if not isinstance(layer, LSTMLayer):
             return None
         matrices = [cast("Matrix", m) for m in layer.gates.matrices][: 1 if first else 2]
-        forms = [self._form(matrix, int8) for matrix in matrices]
+        whole = self.int8 and not any(isinstance(matrix, SlimMatrix) for matrix in matrices)
+        form = form_16_bits if whole else exact_form
+        forms = [form(self.kernels, matrix) for matrix in matrices]
         if not all(forms):
             return None
         gamma = layer.gates.gamma
         scale = None if gamma is None else gamma.detach().exp().numpy()
         # Bits are laid out anew at each step: laid out for good they would take eight times the room.
         stay = not all(isinstance(matrix, PackedBinaryMatrix) for matrix in matrices)
-        return self.kernels.Cells(forms, scale=scale, int8=int8, laid_out=stay, isa=self.isa)
+        return self.kernels.Cells(forms, scale=scale, int16=whole, laid_out=stay, isa=self.isa)
 
-    def _output(self, model: LanguageModel, said: Spoken | None) -> Any:
-        """The output's kernel, or None; of 8-bit products where there is `said` to check them on."""
+    def _output(self, model: LanguageModel) -> Any:
+        """The output's kernel, or None."""
         exact = exact_form(self.kernels, model.output)
         if exact is None:
             return None
         bias = None if model.output_bias is None else model.output_bias.detach().numpy()
         in_floats = self.kernels.Output(exact, bias, isa=self.isa)
-        if not self.kernels.has_int8(self.isa) or isinstance(model.output, SlimMatrix):
+        sums = self.constant is None and not isinstance(model.output, SlimMatrix)
+        if not sums or not self.kernels.has_int8(self.isa):
             return in_floats
-        if said is not None:
-            in_bytes = self.kernels.Output(
-                self._form(model.output, int8=True), bias, products="int8", exact=exact, isa=self.isa
-            )
-            if not isinstance(model.output, DenseMatrix) or self.constant is not None:
-                return in_bytes
-            weight = model.output.weight.detach()
-            return smallest_sketch(self.kernels, weight, bias, said.x, isa=self.isa) or in_bytes
+        in_bytes = byte_output(self.kernels, model, bias, isa=self.isa) if self.int8 else None
+        if in_bytes is not None:
+            return in_bytes
         form, low = exact, None
         if isinstance(model.output, DenseMatrix):
             form, low = form_15_bits(self.kernels, model.output.weight.detach().numpy())
-        sieve = self.kernels.Output(form, bias, products="int15", low=low, exact=exact, isa=self.isa)
+        sieve = self.kernels.Output(
+            form, bias, products="int15", low=low, exact=exact, again=AGAIN, isa=self.isa
+        )
         return sieve if self._agree(sieve, in_floats) else in_floats
 
     def _agree(self, sieve: Any, in_floats: Any) -> bool:
@@ -161,18 +134,12 @@ class NativeEngine(Engine):
         in_floats.log_normalizers(x, second)
         return bool(np.abs(first - second).max() < PROBE_TOLERANCE)
 
-    def _form(self, matrix: Matrix, int8: bool) -> Any:
-        if int8 and isinstance(matrix, DenseMatrix):
-            return self.kernels.Matrix.uint8(*bytes_by_row(matrix.weight.detach().numpy()))
-        return exact_form(self.kernels, matrix)
-
 
 class NativeWalk(Walk):
     """A walk of the native engine; what the first layer makes of a word is remembered."""
 
-    def __init__(self, engine: NativeEngine, layers: Sequence[Any]) -> None:
+    def __init__(self, engine: NativeEngine) -> None:
         self.engine = engine
-        self.layers = layers
         self.model = engine.model
         self.plain = TorchWalk(engine.model, engine.constant)
         self.threads = torch.get_num_threads()
@@ -184,7 +151,7 @@ class NativeWalk(Walk):
         for number, layer in enumerate(self.model.layers):
             assert isinstance(layer, RecurrentLayer)
             h, c = states.hidden[number], states.cell[number]
-            kernel = self.layers[number]
+            kernel = self.engine.layers[number]
             if kernel is None:
                 below = self.model.embed(torch.from_numpy(words)) if x is None else x
                 rows = torch.from_numpy(above)

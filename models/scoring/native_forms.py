@@ -12,6 +12,9 @@ from models.matrices.quantized import INTERVALS, QuantizedMatrix
 from models.matrices.slim import SlimMatrix
 from models.scoring.byte_codes import Vector, codes_by_row
 
+INT16_MOST = 32_767
+ROW_MOST = 2**31 / 4096
+
 
 def exact_form(kernels: Any, matrix: Matrix) -> Any:
     """The matrix as the kernels read it where it lies, or None."""
@@ -34,6 +37,19 @@ def form_15_bits(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
     codes, step, low = codes_by_row(weight, 32_767)
     high, rest = (codes >> 7).astype(np.uint8), (codes & 127).astype(np.uint8)
     return kernels.Matrix.uint8(high, step, low), kernels.Matrix.uint8(rest, step, low)
+
+
+def form_16_bits(kernels: Any, matrix: Matrix) -> Any:
+    """The matrix for products of 16-bit numbers, or None: bits and bytes as they are, dense ones rounded."""
+    if not isinstance(matrix, DenseMatrix):
+        return exact_form(kernels, matrix)
+    weight = matrix.weight.detach().numpy()
+    size = np.abs(weight)
+    # A row adds up to so little at most that inputs may be whole numbers up to 4,095: sums stay below 2^31.
+    step = np.maximum(size.max(1) / INT16_MOST, size.sum(1) / (ROW_MOST - weight.shape[1] / 2))
+    step = np.where(step > 0, step, 1).astype(np.float32)
+    numbers = np.rint(weight / step[:, None]).clip(-INT16_MOST, INT16_MOST).astype(np.int16)
+    return kernels.Matrix.int16(numbers, step, np.zeros_like(step))
 
 
 def slim_form(kernels: Any, matrix: SlimMatrix) -> Any:

@@ -12,7 +12,6 @@ columns alike in size, which is what 8-bit numbers with one unit a row want.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.language_model import LanguageModel
-from models.scoring.byte_codes import bytes_by_row
 
 SPOKEN_STEPS = 24
 SPOKEN_OPERATIONS = 4e10  # of the output layer while the model talks: less than half a second
 MOST_SPOKEN, LEAST_SPOKEN = 4096, 512  # prefixes
-MEAN_OFF, MOST_OFF = 3e-3, 3e-2  # nats: in the mean, 99.9th percentile
-LARGE = 0.003  # share of the sum from which a word is computed exactly
+LARGE = 0.003  # share of the sum of a word whose own logit a sketch need not tell
 
 
 @dataclass(frozen=True)
@@ -44,30 +41,26 @@ class Sketch:
     rows: Tensor
     bias: Tensor
 
-    def of(self, x: Tensor) -> Tensor:
+    def of(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, K) for outputs (N, H)."""
-        return (x - self.mean) @ self.projection
+        return ((torch.from_numpy(x) - self.mean) @ self.projection).numpy()
+
+    def without_rows(self) -> "Sketch":
+        """What `of` needs."""
+        return replace(self, rows=torch.empty(0))
 
 
-class Spoken(NamedTuple):
-    """What a model says: `words` (T, N), and the inputs `x` (T, N, H) of its output layer after each."""
-
-    words: Tensor
-    x: Tensor
-
-
-def spoken(model: LanguageModel) -> Spoken:
-    """Texts that the model itself finds likely; the same ones each time."""
+def spoken(model: LanguageModel) -> Tensor:
+    """Inputs of the output layer (T, N, H) in texts that the model finds likely; the same ones each time."""
     config = model.config
     count = SPOKEN_OPERATIONS / (2 * config.vocabulary_size * model.output.in_features)
     texts = int(min(max(count, LEAST_SPOKEN), MOST_SPOKEN)) // SPOKEN_STEPS
     generator = torch.Generator().manual_seed(1)
     words = torch.full((texts,), 2)  # <s>
     state = model.start_state(texts)
-    read, outputs = [], []
+    outputs = []
     with torch.inference_mode():
         for _ in range(SPOKEN_STEPS):
-            read.append(words)
             hidden, state = model.step(words, state)
             outputs.append(model.before_output(hidden))
             prepared = model.prepare_output(hidden)
@@ -75,25 +68,26 @@ def spoken(model: LanguageModel) -> Spoken:
             drawn = torch.rand(texts, 1, generator=generator) * shares[:, -1:]
             words = torch.searchsorted(shares, drawn).squeeze(1).clamp_max(config.vocabulary_size - 1)
             words = torch.where(words == 0, 2, words)  # after </s> another sentence begins
-    return Spoken(torch.stack(read), torch.stack(outputs))
+    return torch.stack(outputs)
 
 
 class Sketcher:
     """Sketches of any size of one output layer.
 
     weight  (V, H) the layer's rows
-    bias    (V,)
+    bias    (V,), if any
     x       (N, H) its inputs, as they are
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, x: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: NDArray[np.float32] | None, x: Tensor) -> None:
         self.mean = x.mean(0)
-        self.bias = bias + weight @ self.mean
+        own = torch.zeros(len(weight)) if bias is None else torch.from_numpy(bias)
+        self.bias = own + weight @ self.mean
         around = (x - self.mean).double()
         covariance = around.T @ around / len(x)
         cells = len(covariance)
         covariance += 1e-3 * covariance.trace() / cells * torch.eye(cells)  # directions that the sample lacks
-        shares = torch.softmax(x @ weight.T + bias, 1)
+        shares = torch.softmax(x @ weight.T + own, 1)
         small = torch.where(shares > LARGE, 0.0, shares).mean(0)
         gram = (weight.T @ (weight * (small + 0.1 * small.mean())[:, None])).double()
         root = torch.linalg.cholesky(covariance)  # C = L L'; L^-1 (x - mean) is white
@@ -116,45 +110,3 @@ class Sketcher:
             (rows / column) @ rotation.float(),
             self.bias + left_out / 2,
         )
-
-
-class SketchedOutput:
-    """A kernel of a sketch, called as the kernel of the whole layer."""
-
-    def __init__(self, kernel: Any, sketch: Sketch) -> None:
-        self.pairs = kernel.pairs
-        self.size = sketch.projection.shape[1]
-        self._kernel, self._sketch = kernel, sketch
-
-    def log_normalizers(self, x: NDArray[np.float32], out: NDArray[np.float64], threads: int = 1) -> None:
-        """ln of the sum over all words (N,) after outputs x (N, H)."""
-        self._kernel.log_normalizers(x, out, threads, self._sketch.of(torch.from_numpy(x)).numpy())
-
-
-def smallest_sketch(
-    kernels: Any, weight: Tensor, bias: NDArray[np.float32] | None, x: Tensor, *, isa: str
-) -> SketchedOutput | None:
-    """The smallest sketch that is near enough on half of the texts of `x` (T, N, H), made with the others."""
-    (rows, cells), half = weight.shape, x.shape[1] // 2
-    seen, unseen = x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1)
-    exact = kernels.Matrix.float32(np.ascontiguousarray(weight.numpy()))
-    exactly, nearly = np.empty(len(unseen)), np.empty(len(unseen))
-    kernels.Output(exact, bias, isa=isa).log_normalizers(unseen.numpy(), exactly)
-    sketcher = Sketcher(weight, torch.zeros(rows) if bias is None else torch.from_numpy(bias), seen)
-    for eighths in range(2, 9):
-        sketch = sketcher.sketch(min(cells, -(-cells * eighths // 32) * 4))
-        kernel = kernels.Output(
-            kernels.Matrix.uint8(*bytes_by_row(sketch.rows.numpy())),
-            bias,
-            products="int8",
-            exact=exact,
-            sketch_bias=sketch.bias.numpy(),
-            isa=isa,
-        )
-        # The kernel has the rows, in bytes.
-        found = SketchedOutput(kernel, replace(sketch, rows=torch.empty(0)))
-        found.log_normalizers(unseen.numpy(), nearly)
-        off = np.abs(nearly - exactly)
-        if off.mean() < MEAN_OFF and np.quantile(off, 0.999) < MOST_OFF:
-            return found
-    return None

@@ -7,15 +7,15 @@
 
 namespace nbest {
 
-// A matrix by rows, in one of four ways of storing a number.
+// A matrix by rows, in one of five ways of storing a number.
 struct Rows {
-    enum Kind { FLOAT32, UINT8, BITS, SLIM };
+    enum Kind { FLOAT32, INT16, UINT8, BITS, SLIM };
     Kind kind;
-    const void* data;      // FLOAT32: float (V, K); UINT8: byte (V, K); BITS: (V, ceil(K/8)), first bit highest
+    const void* data;      // FLOAT32: float (V, K); INT16, UINT8: (V, K); BITS: (V, ceil(K/8)), first bit highest
                            // SLIM: code (V, parts)
     int64_t rows, cols;
     int64_t stride;        // bytes from a row to the next
-    const float* step;     // (V) or one for all rows: a UINT8 q is worth low + step q; a BIT b is worth low + step b
+    const float* step;     // (V) or one for all rows: a number q (a bit b) is worth low + step q
     const float* low;      // as many
     bool one_worth;        // whether it is one for all rows
     float step_of(int64_t row) const { return step[one_worth ? 0 : row]; }
@@ -39,8 +39,9 @@ struct NormalizerJob {
     const float* x;        // (N, K)
     int64_t count;         // N
     Products products;
+    float again;           // share of the sum from which a row of integer products is computed again, in floats
     const Rows* low;       // low bytes of 15-bit rows, 0 to 127, or null; its steps are not used
-    // What the largest products are computed again with, in floats; exact_x = x and exact_bias = bias unless the
+    // What is computed again is computed with these; exact_x = x and exact_bias = bias unless the
     // rows are a sketch with columns of its own.
     const Rows* exact;     // (V, K') or null for `rows`
     const float* exact_x;  // (N, K')
@@ -61,7 +62,7 @@ struct CellsJob {
     const float* cell_before;          // (any, H)
     const int64_t* cell_index;         // (N)
     int64_t count, cells;              // N, H
-    bool int8;
+    int16_t most;                      // whole numbers of that size at most for the inputs; 0: floats
     float* hidden;                     // (N, H)
     const int64_t* kept;               // (N) row of kept_hidden and cell that is set too, or -1
     float* kept_hidden;                // (any, H), or null
@@ -80,7 +81,7 @@ struct LogitsJob {
 
 struct Kernels {
     const char* name;
-    bool int8;                                                     // has 8-bit products
+    bool integers;                                                 // has products of integers
     void (*normalize)(const NormalizerJob&, int threads);
     void (*logits)(const LogitsJob&, int threads);
     void (*step)(const CellsJob&, int threads);

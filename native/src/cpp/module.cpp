@@ -5,6 +5,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -18,6 +20,7 @@ using namespace nb::literals;
 using Floats = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Vector = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Shorts = nb::ndarray<const int16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Codes = nb::ndarray<const uint16_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using WideCodes = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Vectors = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
@@ -55,6 +58,12 @@ class Matrix {
     static Matrix uint8(Bytes codes, Vector step, Vector low) {
         Matrix matrix(Rows::UINT8, codes.data(), codes.shape(0), codes.shape(1), codes.shape(1));
         matrix.bytes_ = codes;
+        matrix.worth(step, low);
+        return matrix;
+    }
+    static Matrix int16(Shorts numbers, Vector step, Vector low) {
+        Matrix matrix(Rows::INT16, numbers.data(), numbers.shape(0), numbers.shape(1), numbers.shape(1) * 2);
+        matrix.shorts_ = numbers;
         matrix.worth(step, low);
         return matrix;
     }
@@ -115,6 +124,7 @@ class Matrix {
     Rows rows_;
     std::optional<Floats> floats_;
     std::optional<Bytes> bytes_;
+    std::optional<Shorts> shorts_;
     std::optional<Codes> codes_;
     std::optional<WideCodes> wide_codes_;
     std::optional<Vectors> vectors_;
@@ -128,24 +138,41 @@ static const Kernels& kernels(const std::optional<std::string>& name) {
     return *set;
 }
 
-static void expect_int8(const Kernels& set, bool int8, const Rows& rows) {
-    if (!int8) return;
-    expect(set.int8, std::string("kernels ") + set.name + " have no 8-bit products");
-    expect(rows.kind == Rows::UINT8 || rows.kind == Rows::BITS, "8-bit products need a matrix of bytes or bits");
+static void expect_integers(const Kernels& set, const Rows& rows, bool wide) {
+    expect(set.integers, std::string("kernels ") + set.name + " have no products of integers");
+    const bool bytes = rows.kind == Rows::UINT8 || rows.kind == Rows::BITS;
+    if (wide) expect(bytes || rows.kind == Rows::INT16, "16-bit products need a matrix of 16-bit numbers, bytes or bits");
+    else expect(bytes, "8-bit products need a matrix of bytes or bits");
+}
+
+// The largest size of whole inputs whose products with any row add up to less than 2^31, 32,767 at most.
+static int16_t most_of_inputs(const Rows& rows) {
+    int64_t largest = 1;
+    for (int64_t r = 0; r < rows.rows; ++r) {
+        int64_t sum = rows.kind == Rows::BITS ? rows.cols : 0;
+        const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride;
+        for (int64_t k = 0; rows.kind == Rows::UINT8 && k < rows.cols; ++k) sum += raw[k];
+        const auto* shorts = reinterpret_cast<const int16_t*>(raw);
+        for (int64_t k = 0; rows.kind == Rows::INT16 && k < rows.cols; ++k) sum += std::abs(static_cast<int>(shorts[k]));
+        largest = std::max(largest, sum);
+    }
+    return static_cast<int16_t>(std::min<int64_t>(INT16_MAX, INT32_MAX / largest));
 }
 
 // An output matrix and its bias.
 class Output {
    public:
     // A matrix that is a sketch of `exact` has a bias of its own.
+    // `again`: share of the sum from which a row of integer products is computed again.
     Output(Matrix matrix, std::optional<Vector> bias, const std::string& products, std::optional<Matrix> low,
-           std::optional<Matrix> exact, std::optional<Vector> sketch_bias, std::optional<std::string> isa)
+           std::optional<Matrix> exact, std::optional<Vector> sketch_bias, float again, std::optional<std::string> isa)
         : matrix_(std::move(matrix)), low_(std::move(low)), exact_(std::move(exact)), bias_(std::move(bias)),
-          sketch_bias_(std::move(sketch_bias)), set_(kernels(isa)) {
+          sketch_bias_(std::move(sketch_bias)), again_(again), set_(kernels(isa)) {
+        expect(again > 0.0f, "again is a share");
         expect(products == "float" || products == "int8" || products == "int15",
                "products: expected float, int8 or int15, got " + products);
         products_ = products == "float" ? Products::FLOAT : products == "int8" ? Products::INT8 : Products::INT15;
-        expect_int8(set_, products_ != Products::FLOAT, matrix_.rows());
+        if (products_ != Products::FLOAT) expect_integers(set_, matrix_.rows(), false);
         for (const auto* other : {&low_, &exact_})
             if (*other) {
                 expect_size("rows of a matrix beside", (*other)->rows().rows, matrix_.rows().rows);
@@ -171,7 +198,7 @@ class Output {
             expect_size("rows of the sketched", sketched->shape(0), x.shape(0));
         }
         const NormalizerJob job{&matrix_.rows(), sketched ? sketch_bias_->data() : bias(),
-                                sketched ? sketched->data() : x.data(), static_cast<int64_t>(x.shape(0)), products_,
+                                sketched ? sketched->data() : x.data(), static_cast<int64_t>(x.shape(0)), products_, again_,
                                 low_ ? &low_->rows() : nullptr, exact_ ? &exact_->rows() : nullptr, x.data(), bias(),
                                 out.data()};
         nb::gil_scoped_release release;
@@ -205,13 +232,14 @@ class Output {
     std::optional<Matrix> low_, exact_;
     std::optional<Vector> bias_, sketch_bias_;
     Products products_;
+    float again_;
     const Kernels& set_;
 };
 
 // An LSTM layer without its first inputs' matrix, whose products come as a table.
 class Cells {
    public:
-    Cells(std::vector<Matrix> matrices, std::optional<Vector> scale, bool int8, bool laid_out, std::optional<std::string> isa)
+    Cells(std::vector<Matrix> matrices, std::optional<Vector> scale, bool int16, bool laid_out, std::optional<std::string> isa)
         : matrices_(std::move(matrices)), scale_(std::move(scale)), set_(kernels(isa)) {
         expect(!matrices_.empty() && matrices_.size() <= CellsJob::MOST, "one or two matrices");
         const int64_t rows = matrices_[0].rows().rows;
@@ -219,9 +247,12 @@ class Cells {
         job_ = CellsJob{};
         job_.sources = static_cast<int>(matrices_.size());
         job_.cells = rows / 4;
-        job_.int8 = int8;
+        job_.most = int16 ? INT16_MAX : 0;
         for (size_t s = 0; s < matrices_.size(); ++s) {
-            expect_int8(set_, int8, matrices_[s].rows());
+            if (int16) {
+                expect_integers(set_, matrices_[s].rows(), true);
+                job_.most = std::min(job_.most, most_of_inputs(matrices_[s].rows()));
+            }
             expect_size("rows of a gate matrix", matrices_[s].rows().rows, rows);
             job_.rows[s] = &matrices_[s].rows();
         }
@@ -288,22 +319,23 @@ class Cells {
 NB_MODULE(_kernels, m) {
     nb::class_<Matrix>(m, "Matrix")
         .def_static("float32", &Matrix::float32, "numbers"_a)
+        .def_static("int16", &Matrix::int16, "numbers"_a, "step"_a, "low"_a)
         .def_static("uint8", &Matrix::uint8, "codes"_a, "step"_a, "low"_a)
         .def_static("slim", &Matrix::slim, "codes"_a, "vectors"_a)
         .def_static("slim", &Matrix::slim_wide, "codes"_a, "vectors"_a)
         .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a);
     nb::class_<Output>(m, "Output")
         .def(nb::init<Matrix, std::optional<Vector>, const std::string&, std::optional<Matrix>, std::optional<Matrix>,
-                      std::optional<Vector>, std::optional<std::string>>(),
+                      std::optional<Vector>, float, std::optional<std::string>>(),
              "matrix"_a, "bias"_a.none() = nb::none(), "products"_a = "float", "low"_a.none() = nb::none(),
-             "exact"_a.none() = nb::none(), "sketch_bias"_a.none() = nb::none(), "isa"_a.none() = nb::none())
+             "exact"_a.none() = nb::none(), "sketch_bias"_a.none() = nb::none(), "again"_a = 0.01f, "isa"_a.none() = nb::none())
         .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1,
              "sketched"_a.none() = nb::none())
         .def("logits", &Output::logits, "x"_a, "out"_a, "threads"_a = 1)
         .def("pairs", &Output::pairs, "x"_a, "positions"_a, "ids"_a, "out"_a);
     nb::class_<Cells>(m, "Cells")
         .def(nb::init<std::vector<Matrix>, std::optional<Vector>, bool, bool, std::optional<std::string>>(), "matrices"_a,
-             "scale"_a.none() = nb::none(), "int8"_a = false, "laid_out"_a = true, "isa"_a.none() = nb::none())
+             "scale"_a.none() = nb::none(), "int16"_a = false, "laid_out"_a = true, "isa"_a.none() = nb::none())
         .def("step", &Cells::step, "inputs"_a, "index"_a, "table"_a, "table_index"_a, "cells"_a, "cell_index"_a,
              "hidden"_a, "kept"_a, "kept_hidden"_a.none(), "threads"_a = 1)
         .def_prop_ro("laid_out_bytes", &Cells::laid_out_bytes);
@@ -313,5 +345,5 @@ NB_MODULE(_kernels, m) {
             if (kernels_by_name(name)) found.push_back(name);
         return found;
     });
-    m.def("has_int8", [](std::optional<std::string> isa) { return kernels(isa).int8; }, "isa"_a.none() = nb::none());
+    m.def("has_int8", [](std::optional<std::string> isa) { return kernels(isa).integers; }, "isa"_a.none() = nb::none());
 }

@@ -2,9 +2,11 @@
 
 constexpr int CELL_T = NBEST_CELL_TOKENS, GATES = 4, CELL_PANEL = GATES * W;
 
-inline int64_t panel_numbers(const CellsJob& job) {  // 32-bit words in one panel, all sources
+inline Word word_of(const CellsJob& job) { return job.most ? Word::SHORTS : Word::FLOAT; }
+
+inline int64_t panel_words(const CellsJob& job) {  // in one panel, all sources
     int64_t sum = 0;
-    for (int s = 0; s < job.sources; ++s) sum += job.int8 ? quads(job.rows[s]->cols) : job.rows[s]->cols;
+    for (int s = 0; s < job.sources; ++s) sum += words_of(job.rows[s]->cols, word_of(job));
     return sum * CELL_PANEL;
 }
 
@@ -14,19 +16,19 @@ void cell_panel(const CellsJob& job, int64_t block, int32_t* panel, std::vector<
     for (int s = 0; s < job.sources; ++s) {
         const Rows& rows = *job.rows[s];
         for (int gate = 0; gate < GATES; ++gate)
-            fill_panel(rows, gate * job.cells + block * W, real, W, job.int8, CELL_PANEL, panel + gate * W, room);
-        panel += (job.int8 ? quads(rows.cols) : rows.cols) * CELL_PANEL;
+            fill_panel(rows, gate * job.cells + block * W, real, W, word_of(job), CELL_PANEL, panel + gate * W, room);
+        panel += words_of(rows.cols, word_of(job)) * CELL_PANEL;
     }
 }
 
 inline int64_t cell_blocks(const CellsJob& job) { return (job.cells + W - 1) / W; }
 
-size_t panel_bytes(const CellsJob& job) { return cell_blocks(job) * panel_numbers(job) * sizeof(float); }
+size_t panel_bytes(const CellsJob& job) { return cell_blocks(job) * panel_words(job) * sizeof(float); }
 
 void prepare_cells(const CellsJob& job, void* panels) {
     std::vector<int32_t> room;
     for (int64_t block = 0; block < cell_blocks(job); ++block)
-        cell_panel(job, block, static_cast<int32_t*>(panels) + block * panel_numbers(job), room);
+        cell_panel(job, block, static_cast<int32_t*>(panels) + block * panel_words(job), room);
 }
 
 // The real numbers of a register's worth from `from`; zeros beyond.
@@ -43,9 +45,9 @@ NBEST_INLINE void store_some(float* to, vf value, int real) {
     std::memcpy(to, some, real * sizeof(float));
 }
 
-template <bool INT8>
+template <bool WHOLE>
 void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t count, int64_t from, int64_t to) {
-    const int64_t h = job.cells, size = panel_numbers(job), inputs = size / CELL_PANEL;
+    const int64_t h = job.cells, size = panel_words(job), inputs = size / CELL_PANEL;
     const int64_t tiles = (count + CELL_T - 1) / CELL_T;
     std::vector<int32_t> own(job.panels ? 0 : size), room;
     for (int64_t block = from; block < to; ++block) {
@@ -56,7 +58,7 @@ void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t
         vf scale[GATES], step[CellsJob::MOST][GATES], low[CellsJob::MOST][GATES];
         for (int g = 0; g < GATES; ++g) {
             scale[g] = job.scale ? load_some(job.scale + g * h + cell, real) : all(1.0f);
-            for (int s = 0; INT8 && s < job.sources; ++s) {
+            for (int s = 0; WHOLE && s < job.sources; ++s) {
                 const Rows& rows = *job.rows[s];
                 step[s][g] = rows.one_worth ? all(rows.step[0]) : load_some(rows.step + g * h + cell, real);
                 low[s][g] = rows.one_worth ? all(rows.low[0]) : load_some(rows.low + g * h + cell, real);
@@ -69,15 +71,15 @@ void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t
                 __builtin_prefetch(job.cell_before + job.cell_index[n] * h + cell);
             }
             vf gates[CELL_T][GATES] = {};
-            if constexpr (INT8) {
+            if constexpr (WHOLE) {
 #if NBEST_VNNI
-                // One unit for all of a token's inputs; each source has its own worth of a byte.
-                const int32_t* x = packed.bytes.data() + tile * inputs * CELL_T;
+                // One unit for all of a token's inputs; each source has its own worth of a whole number.
+                const int32_t* x = packed.whole.data() + tile * inputs * CELL_T;
                 const int32_t* weights = panel;
                 for (int s = 0; s < job.sources; ++s) {
-                    const int64_t q = quads(job.rows[s]->cols);
+                    const int64_t words = words_of(job.rows[s]->cols, Word::SHORTS);
                     vi sum[CELL_T][GATES] = {};
-                    multiply<CELL_T, GATES>(x, weights, q, sum);
+                    multiply<Word::SHORTS, CELL_T, GATES>(x, weights, words, sum);
                     each<CELL_T>(NBEST_EACH(t) {
                         const float total = packed.sum[(s * tiles + tile) * CELL_T + t];
                         each<GATES>(NBEST_EACH(g) {
@@ -85,8 +87,8 @@ void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t
                                            packed.scale[tile * CELL_T + t];
                         });
                     });
-                    x += q * CELL_T;
-                    weights += q * CELL_PANEL;
+                    x += words * CELL_T;
+                    weights += words * CELL_PANEL;
                 }
 #endif
             } else {
@@ -116,15 +118,15 @@ void step(const CellsJob& job, int threads) {
     for (int s = 0; s < job.sources; ++s) segments[s] = {job.inputs[s], job.index[s], job.rows[s]->cols};
     const int64_t blocks = cell_blocks(job);
     const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, blocks)));
-    const int64_t tokens = tokens_at_a_time(panel_numbers(job) / CELL_PANEL);
+    const int64_t tokens = tokens_at_a_time(panel_words(job) / CELL_PANEL);
     for (int64_t first = 0; first < job.count; first += tokens) {
         const int64_t count = std::min(tokens, job.count - first);
         Packed packed;
-        if (job.int8) pack_bytes<CELL_T>(segments, job.sources, first, count, packed);
+        if (job.most) pack_whole<int16_t, CELL_T>(segments, job.sources, first, count, job.most, packed);
         else pack_floats<CELL_T>(segments, job.sources, first, count, packed);
         ThreadPool::shared().run(parts, [&](int part) {
             const int64_t from = blocks * part / parts, to = blocks * (part + 1) / parts;
-            if (job.int8) step_part<true>(job, packed, first, count, from, to);
+            if (job.most) step_part<true>(job, packed, first, count, from, to);
             else step_part<false>(job, packed, first, count, from, to);
         });
     }

@@ -1,8 +1,8 @@
-// Inputs packed by tiles of T tokens: as floats, as signed bytes, or as two signed bytes a number.
+// Inputs packed by tiles of T tokens: as floats, as signed bytes or 16-bit numbers, or as two signed bytes a number.
 
 struct Packed {
     std::vector<float> numbers;    // float tiles: [tile][k][T]
-    std::vector<int32_t> bytes;    // 8-bit tiles, four signed bytes of consecutive k: [tile][k/4][T]
+    std::vector<int32_t> whole;    // whole numbers, four bytes or two 16-bit ones of consecutive k: [tile][k/4 or k/2][T]
     std::vector<int32_t> low_bytes;  // 15-bit tiles: a number is 128 bytes + low_bytes
     std::vector<float> scale;      // (N rounded up) what a unit is worth
     std::vector<float> sum;        // (sources, N rounded up) sum of a token's units
@@ -16,7 +16,12 @@ struct Segment {                   // one source's input for each token
     NBEST_INLINE const float* row(int64_t n) const { return values + (index ? index[n] : n) * cols; }
 };
 
-inline int64_t quads(int64_t cols) { return (cols + 3) / 4; }
+// What a 32-bit word of a row holds.
+enum class Word { FLOAT = 1, SHORTS = 2, BYTES = 4 };
+inline int64_t words_of(int64_t cols, Word word) {
+    return (cols + static_cast<int>(word) - 1) / static_cast<int>(word);
+}
+inline int64_t quads(int64_t cols) { return words_of(cols, Word::BYTES); }
 inline int64_t tokens_at_a_time(int64_t words) {
     constexpr int64_t PACKED_BYTES = 1 << 20;  // of inputs at a time: half of a 2 MiB L2
     return std::max<int64_t>(48, PACKED_BYTES / (4 * words));
@@ -50,47 +55,51 @@ inline float largest_of(const float* row, int64_t cols) {
     return largest;
 }
 
-// round(row * inverse) as signed bytes, zeros up to a multiple of four; their sum.
-inline int32_t to_bytes(const float* row, int64_t cols, float inverse, int8_t* bytes) {
+// round(row * inverse) as whole numbers of a kind, zeros up to the end of a word; their sum.
+template <class Whole>
+NBEST_INLINE int32_t to_whole(const float* row, int64_t cols, float inverse, Whole* whole) {
+    constexpr int64_t IN_A_WORD = sizeof(int32_t) / sizeof(Whole);
     vi sums = {};
     int64_t k = 0;
     for (; k + W <= cols; k += W) {
         const vf magic = all(12582912.0f), rounded = (load(row + k) * inverse + magic) - magic;
-        const vi whole = __builtin_convertvector(rounded, vi);
-        sums += whole;
-        for (int w = 0; w < W; ++w) bytes[k + w] = static_cast<int8_t>(whole[w]);
+        const vi numbers = __builtin_convertvector(rounded, vi);
+        sums += numbers;
+        for (int w = 0; w < W; ++w) whole[k + w] = static_cast<Whole>(numbers[w]);
     }
     int32_t sum = 0;
     for (int w = 0; w < W; ++w) sum += sums[w];
-    for (; k < cols; ++k) sum += bytes[k] = static_cast<int8_t>(std::lrintf(row[k] * inverse));
-    for (; k % 4; ++k) bytes[k] = 0;
+    for (; k < cols; ++k) sum += whole[k] = static_cast<Whole>(std::lrintf(row[k] * inverse));
+    for (; k % IN_A_WORD; ++k) whole[k] = 0;
     return sum;
 }
 
-template <int T>
-void pack_bytes(const Segment* segments, int sources, int64_t first, int64_t count, Packed& packed) {
-    int64_t all_quads = 0;
-    for (int s = 0; s < sources; ++s) all_quads += quads(segments[s].cols);
+// A token's inputs in units of the largest's `most`-th part, one unit for all sources.
+template <class Whole, int T>
+void pack_whole(const Segment* segments, int sources, int64_t first, int64_t count, int most, Packed& packed) {
+    constexpr Word WORD = sizeof(Whole) == 1 ? Word::BYTES : Word::SHORTS;
+    int64_t words = 0;
+    for (int s = 0; s < sources; ++s) words += words_of(segments[s].cols, WORD);
     const int64_t tiles = (count + T - 1) / T;
-    packed.bytes.assign(tiles * all_quads * T, 0);
+    packed.whole.assign(tiles * words * T, 0);
     packed.scale.assign(tiles * T, 0.0f);
     packed.sum.assign(sources * tiles * T, 0.0f);
-    std::vector<int32_t> row_quads(all_quads);
+    std::vector<int32_t> row_words(words);
     for (int64_t n = 0; n < count; ++n) {
         float largest = 0.0f;
         for (int s = 0; s < sources; ++s)
             largest = std::max(largest, largest_of(segments[s].row(first + n), segments[s].cols));
-        packed.scale[n] = largest / 127.0f;
-        const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
-        int32_t* at = row_quads.data();
+        packed.scale[n] = largest / most;
+        const float inverse = largest > 0 ? most / largest : 0.0f;
+        int32_t* at = row_words.data();
         for (int s = 0; s < sources; ++s) {
             const float* row = segments[s].row(first + n);
             packed.sum[s * tiles * T + n] =
-                static_cast<float>(to_bytes(row, segments[s].cols, inverse, reinterpret_cast<int8_t*>(at)));
-            at += quads(segments[s].cols);
+                static_cast<float>(to_whole(row, segments[s].cols, inverse, reinterpret_cast<Whole*>(at)));
+            at += words_of(segments[s].cols, WORD);
         }
-        int32_t* to = packed.bytes.data() + (n / T) * all_quads * T + n % T;
-        for (int64_t q = 0; q < all_quads; ++q) to[q * T] = row_quads[q];
+        int32_t* to = packed.whole.data() + (n / T) * words * T + n % T;
+        for (int64_t k = 0; k < words; ++k) to[k * T] = row_words[k];
     }
 }
 
@@ -98,7 +107,7 @@ void pack_bytes(const Segment* segments, int sources, int64_t first, int64_t cou
 template <int T>
 void pack_15_bits(const float* values, int64_t cols, int64_t count, Packed& packed) {
     const int64_t q = quads(cols), tiles = (count + T - 1) / T;
-    packed.bytes.assign(tiles * q * T, 0);
+    packed.whole.assign(tiles * q * T, 0);
     packed.low_bytes.assign(tiles * q * T, 0);
     for (auto* numbers : {&packed.scale, &packed.sum, &packed.low_sum}) numbers->assign(tiles * T, 0.0f);
     std::vector<int32_t> room(2 * q);
@@ -121,7 +130,7 @@ void pack_15_bits(const float* values, int64_t cols, int64_t count, Packed& pack
         packed.low_sum[n] = static_cast<float>(low_sum);
         const int64_t at = (n / T) * q * T + n % T;
         for (int64_t k = 0; k < q; ++k) {
-            packed.bytes[at + k * T] = room[k];
+            packed.whole[at + k * T] = room[k];
             packed.low_bytes[at + k * T] = room[q + k];
         }
     }

@@ -4,8 +4,8 @@
 
 constexpr int OUT_SUMS = 2 * NBEST_OUTPUT_TOKENS;  // registers of sums in a tile
 constexpr float NOT_A_WORD = -1e30f;             // logit of the lanes beyond the last row
-// Share of the sum from which a row is computed again.
-constexpr float again(Products kind) { return kind == Products::INT8 ? 0.003f : 0.01f; }
+// Rows that are summed before any is called large.
+constexpr float blind_rows(Products kind) { return kind == Products::INT8 ? 400.0f : 120.0f; }
 
 struct Candidate {
     int32_t token, row;
@@ -42,9 +42,9 @@ void make_panel(const NormalizerJob& job, int64_t p, Panel<C>& panel) {
     const Rows& rows = *job.rows;
     const int real = static_cast<int>(std::min<int64_t>(PANEL, rows.rows - p * PANEL));
     constexpr bool bytes = KIND != Products::FLOAT;
-    fill_panel(rows, p * PANEL, real, PANEL, bytes, PANEL, panel.numbers.data(), panel.room);
+    fill_panel(rows, p * PANEL, real, PANEL, bytes ? Word::BYTES : Word::FLOAT, PANEL, panel.numbers.data(), panel.room);
     if (KIND == Products::INT15 && job.low)
-        fill_panel(*job.low, p * PANEL, real, PANEL, true, PANEL, panel.low_numbers.data(), panel.room);
+        fill_panel(*job.low, p * PANEL, real, PANEL, Word::BYTES, PANEL, panel.low_numbers.data(), panel.room);
     for (int lane = 0; lane < PANEL; ++lane) {
         const bool word = lane < real;
         const int64_t r = p * PANEL + lane;
@@ -77,12 +77,12 @@ NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, in
     };
     if constexpr (KIND == Products::INT8) {
         vi sum[T][C] = {};
-        multiply<T, C>(packed.bytes.data() + tile * q * T, panel.numbers.data(), q, sum);
+        multiply<Word::BYTES, T, C>(packed.whole.data() + tile * q * T, panel.numbers.data(), q, sum);
         each<T>(NBEST_EACH(t) { each<C>(NBEST_EACH(c) { set(t, c, floats(sum[t][c])); }); });
     }
     if constexpr (KIND == Products::INT15) {
         vi high[T][C] = {}, mixed[T][C] = {};
-        const int32_t *x = packed.bytes.data() + tile * q * T, *x_low = packed.low_bytes.data() + tile * q * T;
+        const int32_t *x = packed.whole.data() + tile * q * T, *x_low = packed.low_bytes.data() + tile * q * T;
         const int32_t *wide = panel.numbers.data(), *fine = panel.low_numbers.data();
         if (job.low) {  // a row's number is 128 byte + low byte
             multiply_15_bits<T, C, true>(x, x_low, wide, fine, q, high, mixed);
@@ -112,7 +112,7 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
     panel.low_numbers.resize(job.low ? words * PANEL : 0);
     // What is large shows once there is a sum to compare with: the first panels are gone through again for it.
     constexpr bool SIEVE = KIND != Products::FLOAT;
-    const int64_t blind = std::min<int64_t>(SIEVE ? std::ceil(1.2f / again(KIND) / PANEL) : 0, last_panel - first_panel);
+    const int64_t blind = std::min<int64_t>(SIEVE ? std::ceil(blind_rows(KIND) / PANEL) : 0, last_panel - first_panel);
     for (int64_t turn = first_panel; turn < last_panel + blind; ++turn) {
         const bool second = turn >= last_panel, looks = SIEVE && turn >= first_panel + blind;
         const int64_t p = second ? turn - last_panel + first_panel : turn;
@@ -140,24 +140,23 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
                 if (__builtin_expect(any(large), 0) && n < count) {
                     float lanes[PANEL];
                     each<C>(NBEST_EACH(c) { store(lanes + c * W, logits[t][c]); });
-                    for (int lane = 0; lane < PANEL; ++lane)
-                        if (lanes[lane] > sums.limit[n])
-                            sums.large.push_back(
-                                {static_cast<int32_t>(n), static_cast<int32_t>(p * PANEL + lane), lanes[lane]});
+                    for (uint64_t set = lanes_above<C>(logits[t], limit); set; set &= set - 1) {
+                        const int lane = __builtin_ctzll(set);
+                        sums.large.push_back(
+                            {static_cast<int32_t>(n), static_cast<int32_t>(p * PANEL + lane), lanes[lane]});
+                    }
                 }
             });
         }
         const int64_t done = turn + 1 - first_panel;
-        if (!second && (done % Sums::PANELS == 0 || done == blind || turn + 1 == last_panel)) sums.add_up(again(KIND));
+        if (!second && (done % Sums::PANELS == 0 || done == blind || turn + 1 == last_panel)) sums.add_up(job.again);
     }
 }
 
 // x . row r + bias in floats, summed in 64 bits.
 double plain_logit(const NormalizerJob& job, int64_t n, int64_t r, std::vector<int32_t>& room) {
     const Rows& rows = job.exact ? *job.exact : *job.rows;
-    const float* row = reinterpret_cast<const float*>(words_of_row(rows, r, false, room.data()));
-    const float* x = job.exact_x + n * rows.cols;
-    return (job.exact_bias ? job.exact_bias[r] : 0.0) + dot(x, row, rows.cols);
+    return (job.exact_bias ? job.exact_bias[r] : 0.0) + dot_row(rows, r, job.exact_x + n * rows.cols, room);
 }
 
 double plain_log_sum(const NormalizerJob& job, int64_t n, std::vector<int32_t>& room) {
@@ -173,10 +172,30 @@ double plain_log_sum(const NormalizerJob& job, int64_t n, std::vector<int32_t>& 
     return top + std::log(sum);
 }
 
+// What is to be computed again, one token's after another's, so that its inputs stay in cache. A value is
+// exp(logit - top); those of token n lie from first[n] to first[n + 1].
+struct Again {
+    std::vector<Candidate> large;
+    std::vector<int64_t> first;
+    Again(float share, const std::vector<Sums>& parts, const std::vector<double>& top, const std::vector<double>& total)
+        : first(total.size() + 2, 0) {
+        std::vector<Candidate> mixed;
+        for (const Sums& part : parts)
+            for (const Candidate& one : part.large) {
+                const double value = one.value * std::exp(part.shift[one.token] - top[one.token]);
+                if (!(value > share * total[one.token])) continue;
+                mixed.push_back({one.token, one.row, static_cast<float>(value)});
+                ++first[one.token + 2];
+            }
+        for (size_t n = 2; n < first.size(); ++n) first[n] += first[n - 1];
+        large.resize(mixed.size());
+        for (const Candidate& one : mixed) large[first[one.token + 1]++] = one;
+    }
+};
+
 // The parts' sums put together, what is large computed again.
-void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::vector<Sums>& parts) {
-    std::vector<int32_t> room((job.exact ? job.exact : job.rows)->cols);
-    std::vector<double> top(count), total(count, 0.0), correction(count, 0.0);
+void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::vector<Sums>& parts, int threads) {
+    std::vector<double> top(count), total(count, 0.0);
     for (int64_t n = 0; n < count; ++n) {
         top[n] = parts[0].shift[n];
         for (const Sums& part : parts) top[n] = std::max<double>(top[n], part.shift[n]);
@@ -185,16 +204,16 @@ void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::v
             total[n] += in_range ? part.total[n] * std::exp(part.shift[n] - top[n]) : std::nan("");
         }
     }
-    for (const Sums& part : parts)
-        for (const Candidate& one : part.large) {
-            const double value = one.value * std::exp(part.shift[one.token] - top[one.token]);
-            if (!(value > again(job.products) * total[one.token])) continue;
-            correction[one.token] += std::exp(plain_logit(job, first + one.token, one.row, room) - top[one.token]) - value;
+    const Again again(job.again, parts, top, total);
+    ThreadPool::shared().run(threads, [&](int part) {
+        std::vector<int32_t> room((job.exact ? job.exact : job.rows)->cols);
+        for (int64_t n = count * part / threads; n < count * (part + 1) / threads; ++n) {
+            double sum = total[n];
+            for (int64_t i = again.first[n]; i < again.first[n + 1]; ++i)
+                sum += std::exp(plain_logit(job, first + n, again.large[i].row, room) - top[n]) - again.large[i].value;
+            job.out[first + n] = sum > 0 ? top[n] + std::log(sum) : plain_log_sum(job, first + n, room);  // also nan
         }
-    for (int64_t n = 0; n < count; ++n) {
-        const double sum = total[n] + correction[n];
-        job.out[first + n] = sum > 0 ? top[n] + std::log(sum) : plain_log_sum(job, first + n, room);  // also nan
-    }
+    });
 }
 
 template <Products KIND, int T, int C>
@@ -207,14 +226,14 @@ void normalize_as(const NormalizerJob& job, int threads) {
         const Segment input{job.x, nullptr, cols};
         Packed packed;
         if (KIND == Products::FLOAT) pack_floats<T>(&input, 1, first, count, packed);
-        if (KIND == Products::INT8) pack_bytes<T>(&input, 1, first, count, packed);
+        if (KIND == Products::INT8) pack_whole<int8_t, T>(&input, 1, first, count, 127, packed);
         if (KIND == Products::INT15) pack_15_bits<T>(job.x + first * cols, cols, count, packed);
         std::vector<Sums> sums(parts, Sums((count + T - 1) / T * T));
         ThreadPool::shared().run(parts, [&](int part) {
             normalize_part<KIND, T, C>(job, packed, count, panels * part / parts, panels * (part + 1) / parts,
                                        sums[part]);
         });
-        finish(job, first, count, sums);
+        finish(job, first, count, sums, parts);
     }
 }
 

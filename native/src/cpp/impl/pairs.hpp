@@ -14,13 +14,44 @@ NBEST_INLINE double dot(const float* a, const float* b, int64_t count) {
     return total;
 }
 
+#if NBEST_W == 16
+// A row of bits needs not be unpacked: they choose between two numbers.
+NBEST_INLINE double dot_bits(const Rows& rows, int64_t r, const float* x) {
+    const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride;
+    const __m512 zero = _mm512_set1_ps(rows.low_of(r)), one = _mm512_set1_ps(rows.low_of(r) + rows.step_of(r));
+    __m512 sums[4] = {};
+    for (int64_t k = 0; k < rows.cols; k += 64, raw += 8) {
+        uint64_t bits = 0;  // the first is the highest of its byte: turned within each
+        std::memcpy(&bits, raw, std::min<int64_t>(8, (rows.cols - k + 7) / 8));
+        bits = (bits & 0x5555555555555555) << 1 | (bits >> 1 & 0x5555555555555555);
+        bits = (bits & 0x3333333333333333) << 2 | (bits >> 2 & 0x3333333333333333);
+        bits = (bits & 0x0f0f0f0f0f0f0f0f) << 4 | (bits >> 4 & 0x0f0f0f0f0f0f0f0f);
+        each<4>(NBEST_EACH(i) {
+            const int64_t at = k + i * W, real = std::clamp<int64_t>(rows.cols - at, 0, W);
+            const __m512 some = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << real) - 1), x + at);
+            sums[i] = _mm512_fmadd_ps(some, _mm512_mask_blend_ps(static_cast<__mmask16>(bits >> i * W), zero, one), sums[i]);
+        });
+    }
+    const vf sum = (vf)_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
+    double total = 0.0;
+    for (int w = 0; w < W; ++w) total += sum[w];
+    return total;
+}
+#endif
+
+// x . row r; `room` for a row that has to be unpacked.
+inline double dot_row(const Rows& rows, int64_t r, const float* x, std::vector<int32_t>& room) {
+#if NBEST_W == 16
+    if (rows.kind == Rows::BITS) return dot_bits(rows, r, x);
+#endif
+    return dot(x, reinterpret_cast<const float*>(words_of_row(rows, r, Word::FLOAT, room.data())), rows.cols);
+}
+
 void pairs(const Rows& rows, const float* bias, const float* x, const int64_t* positions, const int64_t* ids,
            int64_t count, float* out) {
     std::vector<int32_t> room(rows.cols);
     for (int64_t p = 0; p < count; ++p) {
-        const float* input = x + positions[p] * rows.cols;
-        const float* row = reinterpret_cast<const float*>(words_of_row(rows, ids[p], false, room.data()));
-        const double sum = dot(input, row, rows.cols);
+        const double sum = dot_row(rows, ids[p], x + positions[p] * rows.cols, room);
         out[p] = static_cast<float>(sum + (bias ? bias[ids[p]] : 0.0));
     }
 }

@@ -5,26 +5,47 @@ inline int64_t code_of(const Rows& rows, int64_t r, int64_t part) {
     return rows.code_bytes == 2 ? static_cast<const uint16_t*>(rows.data)[at] : static_cast<const int32_t*>(rows.data)[at];
 }
 
-// Row r as 32-bit words, one a column: floats; or, of an 8-bit panel, four bytes of consecutive k. Rows that lie
-// in memory that way already are not copied.
-inline const int32_t* words_of_row(const Rows& rows, int64_t r, bool int8, int32_t* room) {
+// By four bits: as bytes, and as 16-bit numbers.
+struct FourBits {
+    int32_t bytes[16];
+    int64_t shorts[16];
+    FourBits() {
+        for (int64_t b = 0; b < 16; ++b) {
+            bytes[b] = static_cast<int32_t>(b >> 3 | (b >> 2 & 1) << 8 | (b >> 1 & 1) << 16 | (b & 1) << 24);
+            shorts[b] = b >> 3 | (b >> 2 & 1) << 16 | (b >> 1 & 1) << 32 | (b & 1) << 48;
+        }
+    }
+};
+
+// Row r as whole numbers, two or four a word: worth nothing without step and low.
+inline const int32_t* whole_words_of_row(const Rows& rows, int64_t r, Word word, int32_t* room) {
+    static const FourBits four_bits;
     const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride;
-    if (int8 && rows.kind == Rows::UINT8) {
-        if (rows.cols % 4 == 0) return reinterpret_cast<const int32_t*>(raw);
-        room[quads(rows.cols) - 1] = 0;
-        std::memcpy(room, raw, rows.cols);
+    const int64_t words = words_of(rows.cols, word);
+    if (rows.kind == Rows::BITS) {  // bits beyond the last column meet inputs of zero
+        for (int64_t q = 0; q < quads(rows.cols); ++q) {
+            const int four = q & 1 ? raw[q >> 1] & 15 : raw[q >> 1] >> 4;
+            if (word == Word::BYTES) room[q] = four_bits.bytes[four];
+            else std::memcpy(room + 2 * q, &four_bits.shorts[four], sizeof(int64_t));
+        }
         return room;
     }
-    if (int8) {
-        static const std::vector<int32_t> four_bits = [] {
-            std::vector<int32_t> table(16);
-            for (int b = 0; b < 16; ++b) table[b] = b >> 3 | (b >> 2 & 1) << 8 | (b >> 1 & 1) << 16 | (b & 1) << 24;
-            return table;
-        }();
-        const int32_t* table = four_bits.data();
-        for (int64_t q = 0; q < quads(rows.cols); ++q) room[q] = table[q & 1 ? raw[q >> 1] & 15 : raw[q >> 1] >> 4];
-        return room;  // bits beyond the last column meet inputs of zero
+    room[words - 1] = 0;
+    if (rows.kind == Rows::UINT8 && word == Word::SHORTS) {
+        auto* shorts = reinterpret_cast<int16_t*>(room);
+        for (int64_t k = 0; k < rows.cols; ++k) shorts[k] = raw[k];
+        return room;
     }
+    // Rows that lie in memory that way already are not copied.
+    if (rows.cols % static_cast<int>(word) == 0) return reinterpret_cast<const int32_t*>(raw);
+    std::memcpy(room, raw, rows.stride);
+    return room;
+}
+
+// Row r as floats, likewise.
+inline const int32_t* words_of_row(const Rows& rows, int64_t r, Word word, int32_t* room) {
+    if (word != Word::FLOAT) return whole_words_of_row(rows, r, word, room);
+    const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride;
     if (rows.kind == Rows::FLOAT32) return reinterpret_cast<const int32_t*>(raw);
     float* numbers = reinterpret_cast<float*>(room);
     if (rows.kind == Rows::SLIM) {
@@ -36,6 +57,9 @@ inline const int32_t* words_of_row(const Rows& rows, int64_t r, bool int8, int32
     const float low = rows.low_of(r), step = rows.step_of(r);
     if (rows.kind == Rows::UINT8) {
         for (int64_t k = 0; k < rows.cols; ++k) numbers[k] = low + step * static_cast<float>(raw[k]);
+    } else if (rows.kind == Rows::INT16) {
+        const auto* shorts = reinterpret_cast<const int16_t*>(raw);
+        for (int64_t k = 0; k < rows.cols; ++k) numbers[k] = low + step * static_cast<float>(shorts[k]);
     } else {
         const float value[2] = {low, low + step};
         for (int64_t k = 0; k < rows.cols; ++k) numbers[k] = value[raw[k >> 3] >> (7 - (k & 7)) & 1];
@@ -46,15 +70,15 @@ inline const int32_t* words_of_row(const Rows& rows, int64_t r, bool int8, int32
 typedef int32_t four __attribute__((vector_size(16), aligned(4), may_alias));
 
 // Rows r, r + 1, .. (at most `lanes` of them, `real` there) side by side: panel[k * width + lane].
-void fill_panel(const Rows& rows, int64_t r, int real, int lanes, bool int8, int width, int32_t* panel,
+void fill_panel(const Rows& rows, int64_t r, int real, int lanes, Word word, int width, int32_t* panel,
                 std::vector<int32_t>& room) {
-    const int64_t words = int8 ? quads(rows.cols) : rows.cols;
-    room.assign(4 * words, 0);
+    const int64_t words = words_of(rows.cols, word), own_words = words + 1;  // bits come four at a time
+    room.assign(4 * own_words, 0);
     for (int lane = 0; lane < lanes; lane += 4) {
         const int32_t* row[4];
         for (int i = 0; i < 4; ++i) {
-            int32_t* own = room.data() + i * words;
-            if (lane + i < real) row[i] = words_of_row(rows, r + lane + i, int8, own);
+            int32_t* own = room.data() + i * own_words;
+            if (lane + i < real) row[i] = words_of_row(rows, r + lane + i, word, own);
             else row[i] = static_cast<const int32_t*>(std::memset(own, 0, words * 4));
         }
         int32_t* to = panel + lane;

@@ -13,14 +13,19 @@ NBEST_INLINE void multiply(const float* x, const float* panel, int64_t cols, vf 
 }
 
 #if NBEST_VNNI
-template <int T, int C>
+// Of bytes, four a word, or of 16-bit numbers, two a word.
+template <Word WORD, int T, int C>
 NBEST_INLINE void multiply(const int32_t* x, const int32_t* panel, int64_t count, vi (&sum)[T][C]) {
     for (int64_t q = 0; q < count; ++q, x += T, panel += C * W) {
         __m512i column[C];
         each<C>(NBEST_EACH(c) { column[c] = _mm512_loadu_si512(panel + c * W); });
         each<T>(NBEST_EACH(t) {
             const __m512i value = _mm512_set1_epi32(x[t]);
-            each<C>(NBEST_EACH(c) { sum[t][c] = (vi)_mm512_dpbusd_epi32((__m512i)sum[t][c], column[c], value); });
+            each<C>(NBEST_EACH(c) {
+                const __m512i so_far = (__m512i)sum[t][c];
+                sum[t][c] = (vi)(WORD == Word::BYTES ? _mm512_dpbusd_epi32(so_far, column[c], value)
+                                                     : _mm512_dpwssd_epi32(so_far, column[c], value));
+            });
         });
     }
 }

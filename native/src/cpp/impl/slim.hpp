@@ -143,7 +143,7 @@ void slim_tiles(const Job& job, int threads, F finish_table) {
         inputs.stride = rows.cols * sizeof(float);
         for (int64_t tile = tiles * part / parts; tile < tiles * (part + 1) / parts; ++tile) {
             const int64_t first = tile * TOKENS, count = std::min(TOKENS, job.count - first);
-            fill_panel(inputs, first, static_cast<int>(count), TOKENS, false, TOKENS, reinterpret_cast<int32_t*>(x.floats()), room);
+            fill_panel(inputs, first, static_cast<int>(count), TOKENS, Word::FLOAT, TOKENS, reinterpret_cast<int32_t*>(x.floats()), room);
             partial_products<J, C>(rows, x.floats(), tables.floats());
             for (int64_t t = 0; t < count; t += SHARE)
                 finish_table(tables.floats() + t * rows.parts * rows.values, first + t, std::min(SHARE, count - t));
@@ -188,5 +188,5 @@ void normalize_any(const NormalizerJob& job, int threads) {
             slim_sums<j, decltype(code)>(job, table, first, count, sums[0]);
         });
     });
-    finish(job, 0, job.count, sums);
+    finish(job, 0, job.count, sums, threads);
 }

@@ -17,6 +17,20 @@ NBEST_INLINE bool any(vi mask) {
     return set != 0;
 #endif
 }
+// A bit for each lane of C registers above the limit; C W <= 64.
+template <int C>
+NBEST_INLINE uint64_t lanes_above(const vf (&values)[C], vf limit) {
+    uint64_t set = 0;
+    for (int c = 0; c < C; ++c) {
+#if NBEST_W == 16
+        set |= static_cast<uint64_t>(_mm512_cmp_ps_mask((__m512)values[c], (__m512)limit, _CMP_GT_OQ)) << (c * W);
+#else
+        const vi above = values[c] > limit;
+        for (int w = 0; w < W; ++w) set |= static_cast<uint64_t>(above[w] & 1) << (c * W + w);
+#endif
+    }
+    return set;
+}
 NBEST_INLINE float sum_of(vf v) {
 #if NBEST_W == 16
     return _mm512_reduce_add_ps((__m512)v);
