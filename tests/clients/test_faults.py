@@ -17,6 +17,8 @@ from nbest_client import (
     Client,
     ConnectionFailedError,
     ForbiddenError,
+    Hypothesis,
+    NbestList,
     NotFoundError,
     Ranking,
     Retry,
@@ -380,6 +382,10 @@ def test_bodies_are_what_the_api_says() -> None:
         "options": {"top_k": 3, "unknown_feature": "ignore"},
         "lists": [LIST],
     }
+    spoken = NbestList("u", [Hypothesis("a", {"tm": (1.0, 2.0)})], context=("before",))
+    assert json.loads(calls.rescore([spoken], {}).body or b"")["lists"] == [
+        {"id": "u", "hypotheses": [{"text": "a", "features": {"tm": [1.0, 2.0]}}], "context": ["before"]}
+    ]
     small, large = calls.models(), calls.rescore([LIST] * 100, {})
     assert calls.packed(small) is small
     packed = calls.packed(large)

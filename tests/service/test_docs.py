@@ -80,7 +80,16 @@ def test_the_cookbook_works(text: str, repository: Path, tmp_path: Path) -> None
 
 
 def test_figures_and_options_that_are_named_exist(text: str) -> None:
-    written = Telemetry().text() + "nbest_ready nbest_model_bytes nbest_queue_words"  # gauges of a service
+    gauges = (
+        "ready",
+        "model_bytes",
+        "model_resident_bytes",
+        "queue_words",
+        "scoring_threads",
+    )  # of a service
+    written = Telemetry().text() + " ".join(
+        f"nbest_{name}" for name in (*gauges, "scoring_process_resident_bytes")
+    )
     named = set(re.findall(r"nbest_[a-z_]+", text)) - {"nbest_client"}
     assert len(named) > 12
     assert {name for name in named if name not in written} == set()

@@ -312,7 +312,8 @@ def _post(
 def _list(one: AnyList) -> Mapping[str, Any]:
     if not isinstance(one, NbestList):
         return one
-    return {"id": one.id, "hypotheses": [_hypothesis(each) for each in one.hypotheses]}
+    known: dict[str, Any] = {"id": one.id, "hypotheses": [_hypothesis(each) for each in one.hypotheses]}
+    return {**known, "context": list(one.context)} if one.context else known
 
 
 def _hypothesis(one: Hypothesis) -> dict[str, Any]:

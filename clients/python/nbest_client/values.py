@@ -21,10 +21,14 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class NbestList:
-    """One n-best list; of equal scores the earlier hypothesis wins."""
+    """One n-best list; of equal scores the earlier hypothesis wins.
+
+    context  the segments before it, for models that have learnt from running text
+    """
 
     id: str
     hypotheses: Sequence[Hypothesis]
+    context: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
