@@ -107,7 +107,7 @@ function tableView(found) {
   const caption = table.createCaption();
   caption.textContent = `${metric.toUpperCase()} in percent, ${up ? "larger" : "smaller"} is better`;
   const head = table.createTHead().insertRow();
-  for (const title of ["1-bests of", "score", "95 % interval", "change"]) {
+  for (const title of ["1-bests of", "score, 95 % interval", "change"]) {
     const cell = text("th", "", title);
     cell.scope = "col";
     head.append(cell);
@@ -117,7 +117,9 @@ function tableView(found) {
     const row = body.insertRow();
     const title = text("th", "", NAMES[name]);
     title.scope = "row";
-    row.append(title, text("td", "figure", one.score.toFixed(2)), text("td", "", bounds(one.interval)));
+    const figure = text("td", "figure", one.score.toFixed(2));
+    figure.append(text("small", "", bounds(one.interval)));
+    row.append(title, figure);
     const change = row.insertCell();
     if (name !== "before") change.append(changeView(found.before.score, one.score, up));
     else change.textContent = "–";

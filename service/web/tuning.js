@@ -172,13 +172,14 @@ function resultView(told, { onUse, command }) {
   const table = text("table", "scores-table", "");
   table.createCaption().textContent = `${told.metric.toUpperCase()} of the 1-bests, ${told.larger_is_better ? "larger" : "smaller"} is better; ${told.oracle_exact ? "the oracle of the lists tuned on is" : "an oracle of the lists tuned on is at least"} ${score(told.oracle)}`;
   const head = table.createTHead().insertRow();
-  for (const name of ["", "before", "tuned", "change", ""]) head.append(Object.assign(text("th", "", name), { scope: "col" }));
+  head.append(text("td", "", ""), ...["before", "tuned", "change"].map((name) => Object.assign(text("th", "", name), { scope: "col" })));
   const body = table.createTBody();
   for (const [name, before, after, words] of rows) {
     const row = body.insertRow();
-    row.append(Object.assign(text("th", "", name), { scope: "row" }), text("td", "", score(before)), text("td", "figure", score(after)));
+    const title = Object.assign(text("th", "", name), { scope: "row" });
+    title.append(text("small", "", words));
+    row.append(title, text("td", "", score(before)), text("td", "figure", score(after)));
     row.insertCell().append(changeView(before, after, told.larger_is_better));
-    row.append(text("td", "words", words));
   }
   const scroller = text("div", "wide", "");
   scroller.append(table);

@@ -99,6 +99,8 @@ def test_the_whole_way(opened: Open, width: int, dark: bool) -> None:
         page.wait("document.querySelector('.parts')")
         assert page.outside() == []
         assert page.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        inside = "[...document.querySelectorAll('.scores-table')].every((one) => one.offsetWidth <= one.closest('.wide').clientWidth)"
+        assert page.run(inside)
         assert page.faults() == []
         assert low_contrast(page) == []
 
@@ -190,11 +192,12 @@ def test_scores_of_before_and_after(opened: Open) -> None:
         rescored(page)
         page.wait("document.querySelectorAll('.scores-table tbody tr').length === 2")
         rows = page.run(
-            "[...document.querySelectorAll('.scores-table tbody tr')].map((one) => one.innerText.split('\\t'))"
+            "[...document.querySelectorAll('.scores-table tbody tr')].map((one) => one.innerText.split('\\t').map((cell) => cell.trim()))"
         )
-        assert rows[0] == ["decoder's first", "16.67", "16.67 – 16.67", "–"]
-        assert rows[1][:2] == ["weights of the answer", "0.00"]
-        assert rows[1][3] == "−16.67 better"
+        assert rows[0] == ["decoder's first", "16.67\n16.67 – 16.67", "–"]
+        assert rows[1][0] == "weights of the answer"
+        assert rows[1][1].startswith("0.00\n")
+        assert rows[1][2] == "−16.67 better"
         page.fill("input[aria-label='weight of small']", "0")
         page.wait("document.querySelectorAll('.scores-table tbody tr').length === 3")
         assert page.text(".scores-table tbody tr:last-child .change") == "no change"
@@ -223,12 +226,14 @@ def test_tuning_with_progress(opened: Open) -> None:
         said = page.run("said")
         assert "Descent 20 of 20: best 0.00, this one 0.00" in said, said
         rows = page.run(
-            "[...document.querySelectorAll('.tuned tbody tr')].map((one) => one.innerText.split('\\t'))"
+            "[...document.querySelectorAll('.tuned tbody tr')].map((one) => one.innerText.split('\\t').map((cell) => cell.trim()))"
         )
-        assert rows[0][:4] == ["6 lists held out", "16.67", "0.00", "−16.67 better"]
-        assert rows[0][4].startswith("change −16.67 to −16.67 (95 %), p = ")
-        assert rows[1][0] == "6 lists tuned on"
-        assert "flatters" in rows[1][4]
+        name, words = rows[0][0].split("\n")
+        assert [name, *rows[0][1:]] == ["6 lists held out", "16.67", "0.00", "−16.67 better"]
+        assert words.startswith("change −16.67 to −16.67 (95 %), p = ")
+        name, words = rows[1][0].split("\n")
+        assert name == "6 lists tuned on"
+        assert words.startswith("flatters")
         assert page.text(".command").startswith(
             "nbest tune lists.jsonl --metric wer --lm small --out weights.json"
         )
