@@ -170,7 +170,7 @@ class Pool:
         """Nobody asks the model any more."""
         self._models.pop(model, None)
         for member in self._members:
-            if member.is_up and member.process is not None:
+            if member.process is not None:
                 member.process.send(CloseModel(model))
 
     def seconds(self, job: Job) -> float:
@@ -218,7 +218,12 @@ class Pool:
         await asyncio.sleep(delay)
         loop = asyncio.get_running_loop()
         member.born, member.started = time.monotonic(), loop.create_future()
-        connection, body = await asyncio.to_thread(self._start)
+        try:
+            connection, body = await asyncio.to_thread(self._start)
+        except OSError as error:
+            log.error("a scoring process cannot be started: %s", error)
+            self._lost(member, "not started")
+            return
         heard, lost = partial(self._heard, member), partial(self._lost, member)
         process = member.process = ScoringProcess(connection, body, loop, heard, lost)
         try:

@@ -84,7 +84,7 @@ class Worker:
                 self._obey(self._connection.recv())
             except (EOFError, OSError):
                 break
-        for job in self._jobs.values():
+        for job in list(self._jobs.values()):
             job.cancel()
         self._loader.shutdown(wait=False, cancel_futures=True)
 
