@@ -85,12 +85,13 @@ import click
 @click.option(
     "--processes",
     type=click.IntRange(1, 256),
-    help="Scoring processes.  [default: one for each four processors]",
+    help="Scoring processes; one for each four processors unless it is said.  [default: none]",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Threads of each scoring process.  [default: OMP_NUM_THREADS, else what processors there are]",
+    help="Threads of each scoring process; OMP_NUM_THREADS, or what processors there are, unless it is said.  "
+    "[default: none]",
 )
 @click.option(
     "--stuck-seconds",

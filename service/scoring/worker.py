@@ -7,6 +7,7 @@ orders ─▶ this thread ─▶ loader: opens models          ─▶ reports
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ log = logging.getLogger("nbest.scoring")
 
 Opener = Callable[[str], Any]
 _SAY_SECONDS = 0.25  # between two reports of steps, while at work
+_TURN_SECONDS = 0.0005  # an order that comes waits for no more of a step's Python than that
 
 
 def main(connection: Connection, opener: Opener, threads: int, log_format: LogFormat) -> None:
@@ -45,6 +47,7 @@ def main(connection: Connection, opener: Opener, threads: int, log_format: LogFo
     for number in (signal.SIGINT, signal.SIGTERM):  # a terminal or a supervisor tells every process
         signal.signal(number, signal.SIG_IGN)
     log_of_a_server(log_format)
+    sys.setswitchinterval(_TURN_SECONDS)
     import torch
 
     torch.set_num_threads(threads)

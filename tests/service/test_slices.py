@@ -45,15 +45,17 @@ def test_a_small_request_is_ranked_between_two_slices_of_a_large_one(
     third, go_on = threading.Event(), threading.Event()
     real = answering._rank
 
-    def noted(question: Any, part: Any, scorers: Any) -> Any:
-        ids = [one.ids[0] for one in part]
-        ranked.append((ids[0], len(part), sum(len(one.texts) for one in part)))
+    def noted(question: Any, part: Any) -> Any:
+        lists = [one for one, *_ in part]
+        ids = [one.ids[0] for one in lists]
+        ranked.append((ids[0], len(part), sum(len(one.texts) for one in lists)))
         if ids[0] == f"u{2 * SLICE_LISTS}":
             third.set()
             assert go_on.wait(20)
-        return real(question, part, scorers)
+        return real(question, part)
 
     monkeypatch.setattr(answering, "_rank", noted)
+    monkeypatch.setattr(answering, "AT_ONCE_HYPOTHESES", 0)  # else the small one would not even wait for that
     app = create_app(world.settings(), opener=world.open_scorer, shipped=["small"])
 
     async def main() -> None:
@@ -100,8 +102,10 @@ def test_slices_answer_as_one_piece_does(world: Any, monkeypatch: pytest.MonkeyP
         return asyncio.run(main())
 
     monkeypatch.setattr(answering, "SLICE_HYPOTHESES", 100)
+    monkeypatch.setattr(answering, "AT_ONCE_HYPOTHESES", 0)
     in_slices = results()
     monkeypatch.setattr(answering, "SLICE_LISTS", 10**6)
+    monkeypatch.setattr(answering, "AT_ONCE_HYPOTHESES", 10**6)
     monkeypatch.setattr(answering, "SLICE_HYPOTHESES", 10**6)
     assert in_slices == results()
     assert [one["id"] for one in in_slices if "error" in one] == ["u0", "odd"]
