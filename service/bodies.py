@@ -2,9 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 
-from nbest.errors import FormatError, LimitError, shorten
+from nbest.errors import BusyError, FormatError, LimitError, shorten
 from service.errors import BodyTimeoutError, UnsupportedMediaTypeError
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -28,8 +28,54 @@ def check_announced(length: str | None, max_bytes: int) -> None:
         raise _too_large(max_bytes)
 
 
-async def read_body(chunks: AsyncIterable[bytes], max_bytes: int, max_seconds: float = 300.0) -> bytes:
-    """All bytes of a body as they were sent; raises LimitError above `max_bytes`, BodyTimeoutError."""
+class Held:
+    """Bytes of the bodies of all requests in hand: many large ones at a time must not take all memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.bytes = 0
+
+    def hold(self) -> "Hold":
+        """The part of one request."""
+        return Hold(self)
+
+    def take(self, more: int, own: int) -> None:
+        """Raises BusyError where others hold too much for `more`; alone, a request may hold any."""
+        if self.bytes > own and self.bytes + more > self._limit:
+            raise BusyError(
+                "the bodies of requests in hand fill the memory for them", retry_after_seconds=1.0
+            )
+        self.bytes += more
+
+
+class Hold:
+    """What one request holds, until it ends."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._bytes = 0
+
+    def take(self, more: int) -> None:
+        """So many bytes more; raises BusyError."""
+        self._held.take(more, self._bytes)
+        self._bytes += more
+
+    def release(self) -> None:
+        """The request has ended."""
+        self._held.bytes -= self._bytes
+        self._bytes = 0
+
+
+async def read_body(
+    chunks: AsyncIterable[bytes],
+    max_bytes: int,
+    max_seconds: float = 300.0,
+    take: Callable[[int], None] = lambda _: None,
+) -> bytes:
+    """All bytes of a body as they were sent; `take` is told how many come.
+
+    Raises LimitError above `max_bytes`, BodyTimeoutError, and what `take` does.
+    """
     body = bytearray()
     now = asyncio.get_running_loop().time
     end = now() + max_seconds
@@ -37,6 +83,7 @@ async def read_body(chunks: AsyncIterable[bytes], max_bytes: int, max_seconds: f
         async with asyncio.timeout_at(min(end, now() + _SILENCE_SECONDS)) as patience:
             async for chunk in chunks:
                 patience.reschedule(min(end, now() + _SILENCE_SECONDS))
+                take(len(chunk))
                 body += chunk
                 if len(body) > max_bytes:
                     raise _too_large(max_bytes)

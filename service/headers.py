@@ -76,6 +76,8 @@ class Headers:
         finally:
             seconds = perf_counter() - began
             state = scope["state"]
+            if "hold" in state:
+                state["hold"].release()
             self._telemetry.answered(
                 _route(scope), scope["method"], status or _NOT_ANSWERED, seconds, state.get("cause")
             )

@@ -53,11 +53,16 @@ def no_query(request: Request) -> None:
 
 
 async def body_of(request: Request, max_bytes: int) -> bytes:
-    """The whole body, decompressed; raises LimitError, BodyTimeoutError, ClientDisconnect."""
+    """The whole body, decompressed; raises LimitError, BusyError, BodyTimeoutError, ClientDisconnect."""
     coding = coding_of(request.headers.get("content-encoding"))
     check_announced(request.headers.get("content-length"), max_bytes)
-    body = await read_body(request.stream(), max_bytes, service_of(request).settings.body_seconds)
-    return await asyncio.to_thread(gunzip, body, max_bytes) if coding == "gzip" else body
+    service = service_of(request)
+    hold = request.state.hold = service.held.hold()
+    body = await read_body(request.stream(), max_bytes, service.settings.body_seconds, hold.take)
+    if coding == "gzip":
+        body = await asyncio.to_thread(gunzip, body, max_bytes)
+        hold.take(len(body))
+    return body
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

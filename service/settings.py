@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     body_seconds: float = Field(
         default=300.0, gt=0, le=3600, description="longest time for a body to come, or an answer to be read"
     )
+    max_held_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=1, description="most bytes of the bodies of all requests in hand"
+    )
     max_lists: int = Field(default=10_000, ge=1, description="most lists in a request")
     max_hypotheses: int = Field(default=200_000, ge=1, description="most hypotheses, or texts, in a request")
     max_text_bytes: int = Field(

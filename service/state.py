@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import Request
 
 from nbest.errors import NbestError
+from service.bodies import Held
 from service.memory import resident_bytes
 from service.readiness import Readiness
 from service.registry import Registry
@@ -28,6 +29,7 @@ class Service:
     telemetry: Telemetry
     evaluations: Turns
     rankings: Turns
+    held: Held
 
     async def preload(self) -> None:
         """Loads what the settings name, then the service is ready; what fails is kept by `readiness`."""
@@ -66,7 +68,9 @@ def build(settings: Settings, start: Start, shipped: Mapping[str, Path | None]) 
     weight_sets = WeightSets(settings.weights, settings.max_weight_files)
     _watch(telemetry, registry, readiness)
     turns = Turns("evaluating"), Turns("ranking")
-    return Service(settings, registry, weight_sets, readiness, telemetry, *turns)
+    return Service(
+        settings, registry, weight_sets, readiness, telemetry, *turns, Held(settings.max_held_bytes)
+    )
 
 
 def _watch(telemetry: Telemetry, registry: Registry, readiness: Readiness) -> None:

@@ -83,6 +83,11 @@ import click
     "--queue-words", type=click.IntRange(1), help="Most words waiting for one model.  [default: 4000000]"
 )
 @click.option(
+    "--max-held-bytes",
+    type=click.IntRange(1),
+    help="Most bytes of the bodies of all requests in hand.  [default: 268435456]",
+)
+@click.option(
     "--processes",
     type=click.IntRange(1, 256),
     help="Scoring processes; one for each four processors unless it is said.  [default: none]",
@@ -90,7 +95,7 @@ import click
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    help="Threads of each scoring process; OMP_NUM_THREADS, or what processors there are, unless it is said.  "
+    help="Threads of each scoring process; OMP_NUM_THREADS, or what processors there are, unless said.  "
     "[default: none]",
 )
 @click.option(

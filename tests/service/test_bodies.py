@@ -1,7 +1,9 @@
 import asyncio
 import gzip
+import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -95,3 +97,23 @@ def test_a_body_may_take_longer_than_the_longest_silence(monkeypatch: pytest.Mon
             yield b"x"
 
     assert asyncio.run(read_body(chunks(), 1000)) == b"x" * 12
+
+
+def test_bodies_in_hand_have_a_budget_together(make_client: Any) -> None:
+    client = make_client(max_held_bytes=1000)
+    held = client.app.state.service.held
+    body = {"model": "small", "texts": ["a " * 300]}
+    assert client.post("/v1/score", json=body).status_code == 200
+    assert held.bytes == 0
+    other = held.hold()
+    other.take(600)
+    refused = client.post("/v1/score", json=body)
+    assert (refused.status_code, refused.json()["type"], refused.headers["retry-after"]) == (429, "busy", "1")
+    packed = gzip.compress(json.dumps(body).encode())
+    assert client.post("/v1/score", content=packed, headers={"Content-Encoding": "gzip"}).status_code == 429
+    assert held.bytes == 600
+    other.release()
+    assert (
+        client.post("/v1/score", json={"model": "small", "texts": ["a " * 3000]}).status_code == 200
+    )  # alone
+    assert held.bytes == 0
