@@ -13,7 +13,7 @@ struct Candidate {
 };
 
 // What a thread knows of each token: exp(logit - shift) summed over its rows.
-struct Sums {
+struct alignas(128) Sums {  // no cache line is shared by two threads
     static constexpr int64_t PANELS = 16;  // added up in floats, lane by lane, before they are added to the total
     std::vector<float> shift;    // (N)
     std::vector<float> lanes;    // (N, W) not in the total yet
@@ -103,8 +103,10 @@ NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, in
 }
 
 template <Products KIND, int T, int C>
-void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t count, int64_t first_panel,
-                    int64_t last_panel, Sums& sums) {
+void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t count, int64_t panels, int part, int parts,
+                    Sums& sums) {
+    // Every `parts`-th panel: the first ones are of frequent words, and without them nothing is small beside the sum.
+    const int64_t own_panels = (panels - part + parts - 1) / parts;
     constexpr int PANEL = C * W;
     const int64_t tiles = (count + T - 1) / T, words = KIND == Products::FLOAT ? job.rows->cols : quads(job.rows->cols);
     Panel<C> panel;
@@ -112,15 +114,15 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
     panel.low_numbers.resize(job.low ? words * PANEL : 0);
     // What is large shows once there is a sum to compare with: the first panels are gone through again for it.
     constexpr bool SIEVE = KIND != Products::FLOAT;
-    const int64_t blind = std::min<int64_t>(SIEVE ? std::ceil(blind_rows(KIND) / PANEL) : 0, last_panel - first_panel);
-    for (int64_t turn = first_panel; turn < last_panel + blind; ++turn) {
-        const bool second = turn >= last_panel, looks = SIEVE && turn >= first_panel + blind;
-        const int64_t p = second ? turn - last_panel + first_panel : turn;
+    const int64_t blind = std::min<int64_t>(SIEVE ? std::ceil(blind_rows(KIND) / PANEL) : 0, own_panels);
+    for (int64_t turn = 0; turn < own_panels + blind; ++turn) {
+        const bool second = turn >= own_panels, looks = SIEVE && turn >= blind;
+        const int64_t p = part + parts * (second ? turn - own_panels : turn);
         make_panel<KIND, C>(job, p, panel);
         for (int64_t tile = 0; tile < tiles; ++tile) {
             vf logits[T][C];
             tile_logits<KIND, T, C>(job, packed, tile, panel, logits);
-            if (turn == first_panel) {  // any logit will do for a shift, a large one is safer
+            if (turn == 0) {  // any logit will do for a shift, a large one is safer
                 each<T>(NBEST_EACH(t) {
                     float lanes[PANEL];
                     each<C>(NBEST_EACH(c) { store(lanes + c * W, logits[t][c]); });
@@ -148,8 +150,8 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
                 }
             });
         }
-        const int64_t done = turn + 1 - first_panel;
-        if (!second && (done % Sums::PANELS == 0 || done == blind || turn + 1 == last_panel)) sums.add_up(job.again);
+        const int64_t done = turn + 1;
+        if (!second && (done % Sums::PANELS == 0 || done == blind || done == own_panels)) sums.add_up(job.again);
     }
 }
 
@@ -230,8 +232,7 @@ void normalize_as(const NormalizerJob& job, int threads) {
         if (KIND == Products::INT15) pack_15_bits<T>(job.x + first * cols, cols, count, packed);
         std::vector<Sums> sums(parts, Sums((count + T - 1) / T * T));
         ThreadPool::shared().run(parts, [&](int part) {
-            normalize_part<KIND, T, C>(job, packed, count, panels * part / parts, panels * (part + 1) / parts,
-                                       sums[part]);
+            normalize_part<KIND, T, C>(job, packed, count, panels, part, parts, sums[part]);
         });
         finish(job, first, count, sums, parts);
     }
