@@ -39,6 +39,7 @@ COMMANDS = {
     "convert": "Read n-best lists in one format, write them in another.",
     "serve": "Serve rescoring over HTTP.",
     "keys": "Make, list and take back the keys of a service.",
+    "doctor": "What is installed and works here, and what to do.",
 }
 
 
