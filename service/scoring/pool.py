@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from nbest.errors import ModelFileError, NbestError
 from service.errors import NotReadyError, ProcessLostError, ScoringFailedError
 from service.scoring.messages import (
@@ -29,7 +31,7 @@ from service.scoring.messages import (
     Steps,
 )
 from service.scoring.process import ScoringProcess, Start
-from service.scoring.shares import Waiting, shared_seconds
+from service.scoring.shares import Waiting, finish_seconds, used_seconds
 
 log = logging.getLogger("nbest.scoring")
 
@@ -37,6 +39,8 @@ T = TypeVar("T")
 _SHORT_LIFE_SECONDS = 30.0  # one that ends sooner is started again with a growing delay
 _LONGEST_DELAY_SECONDS = 30.0
 _START_SECONDS = 300.0
+_LATER = 1.25  # of what is computed: speeds vary, and who comes next takes a share too
+_REST = 0.02  # of a job's seconds are left until it is done
 _LOOK_SECONDS = 1.0  # how often one is looked at that may be stuck
 
 
@@ -58,7 +62,11 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """Texts for a model; `seconds` is what they would take alone, by the model's speed so far."""
+    """Texts for a model.
+
+    seconds           what they would take alone, by the model's speed so far
+    deadline_seconds  what is done later is of no use
+    """
 
     model: int
     texts: Sequence[str]
@@ -66,6 +74,22 @@ class Job:
     contexts: Sequence[Context] | None = None
     tokens: bool = False
     owner: str | None = None
+    deadline_seconds: float | None = None
+
+
+@dataclass
+class _InWork:
+    """A job that a process has; `left` of its seconds, as far as can be told from here."""
+
+    job: Job
+    done: asyncio.Future[Scored]
+    left: float
+    deadline: float  # by time.monotonic
+
+    @property
+    def waiting(self) -> Waiting:
+        """What is left of it."""
+        return Waiting(self.job.owner, self.left)
 
 
 @dataclass
@@ -77,19 +101,45 @@ class _Member:
     born: float = 0.0
     heard: float = 0.0
     short_lives: int = 0
-    jobs: dict[int, tuple[Job, asyncio.Future[Scored]]] = field(default_factory=dict)
+    counted: float = 0.0  # up to when `left` of the jobs is
+    jobs: dict[int, _InWork] = field(default_factory=dict)
     openings: dict[int, asyncio.Future[Opened]] = field(default_factory=dict)
     started: asyncio.Future[Started] | None = None
     is_up: bool = False
 
-    def seconds(self, job: Job) -> float:
-        """How long a job would take in it."""
-        others = (Waiting(other.owner, other.seconds) for other, _ in self.jobs.values())
-        return shared_seconds(Waiting(job.owner, job.seconds), others)
+    def wait(self, job: Job) -> tuple[float, bool]:
+        """How long a job would take in it, and whether it or another one would be too late for that."""
+        now = time.monotonic()
+        self.count(now)
+        others = list(self.jobs.values())
+        before = _LATER * finish_seconds([other.waiting for other in others]) + now
+        own = Waiting(job.owner, job.seconds)
+        after = _LATER * finish_seconds([*(other.waiting for other in others), own]) + now
+        deadlines = np.array([other.deadline for other in others])
+        # Those that are late anyhow do not keep others out.
+        harmed = (before <= deadlines) & (after[:-1] > deadlines)
+        seconds = float(after[-1]) - now
+        late = job.deadline_seconds is not None and seconds > job.deadline_seconds
+        return seconds, late or bool(harmed.any())
+
+    def count(self, now: float) -> None:
+        """What the jobs have had by now."""
+        jobs = list(self.jobs.values())
+        used = used_seconds([one.waiting for one in jobs], now - self.counted)
+        for one, seconds in zip(jobs, used.tolist(), strict=True):
+            one.left = max(one.left - seconds, _REST * one.job.seconds)
+        self.counted = now
+
+    def end(self, number: int) -> asyncio.Future[Scored] | None:
+        """A job has come to its end; None where it is none of this process."""
+        if number not in self.jobs:
+            return None
+        self.count(time.monotonic())
+        return self.jobs.pop(number).done
 
     def waiting(self) -> list[asyncio.Future[Scored] | asyncio.Future[Opened] | asyncio.Future[Started]]:
         """Everything that somebody waits for."""
-        jobs = [future for _, future in self.jobs.values()]
+        jobs = [one.done for one in self.jobs.values()]
         starts = [] if self.started is None else [self.started]
         return [*jobs, *self.openings.values(), *starts]
 
@@ -173,9 +223,13 @@ class Pool:
             if member.process is not None:
                 member.process.send(CloseModel(model))
 
-    def seconds(self, job: Job) -> float:
-        """At most so long until such a job would be done; 0 where no process is up."""
-        return min((member.seconds(job) for member in self._members if member.is_up), default=0.0)
+    def wait(self, job: Job) -> tuple[float, bool]:
+        """So long until such a job would be done, and whether it, or another for its sake, would be too late.
+
+        (0, False) where no process is up.
+        """
+        waits = (member.wait(job) for member in self._members if member.is_up)
+        return min(waits, key=_soonest, default=(0.0, False))
 
     async def score(self, job: Job) -> Scored:
         """What comes of a job; cancelled with its caller.
@@ -187,18 +241,21 @@ class Pool:
         members = [member for member in self._members if member.is_up]
         if not members:
             raise _restarting()
-        member = min(members, key=lambda one: one.seconds(job))
+        member = min(members, key=lambda one: _soonest(one.wait(job)))
         assert member.process is not None
         number = next(self._numbers)
         future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+        now = time.monotonic()
         if not member.jobs:
-            member.heard = time.monotonic()
-        member.jobs[number] = (job, future)
+            member.heard = now
+        member.count(now)
+        deadline = float("inf") if job.deadline_seconds is None else now + job.deadline_seconds
+        member.jobs[number] = _InWork(job, future, job.seconds, deadline)
         member.process.send(ScoreTexts(number, job.model, job.texts, job.contexts, job.tokens, job.owner))
         try:
             return await future
         finally:
-            if member.jobs.pop(number, None) is not None and member.process is not None:
+            if member.end(number) is not None and member.process is not None:
                 member.process.send(Cancel(number))
 
     def close(self) -> None:
@@ -298,12 +355,11 @@ class Pool:
             for step in report.steps:
                 self._observer.stepped(step)
         elif isinstance(report, Scored):
-            _, future = member.jobs.pop(report.job, (None, None))
-            if future is not None and not future.done():
-                future.set_result(report)
+            over = member.end(report.job)
+            if over is not None and not over.done():
+                over.set_result(report)
         elif isinstance(report, Failed):
-            _, job = member.jobs.pop(report.number, (None, None))
-            waits = job or member.openings.get(report.number)
+            waits = member.end(report.number) or member.openings.get(report.number)
             if waits is not None and not waits.done():
                 waits.set_exception(report.error or ScoringFailedError(_FAULT))
         elif isinstance(report, Opened):
@@ -336,6 +392,11 @@ class Pool:
 
 
 _FAULT = "the model failed on these texts; its log has the details"
+
+
+def _soonest(wait: tuple[float, bool]) -> tuple[bool, float]:
+    seconds, late = wait
+    return late, seconds
 
 
 def _restarting() -> NotReadyError:

@@ -125,18 +125,22 @@ class ModelQueue:
             Job(
                 self._opened.model,
                 texts[part],
-                self._seconds(count),
+                count * self._seconds_per_word,
                 contexts and contexts[part],
                 tokens,
                 owner,
+                deadline_seconds,
             )
             for part, count in self._parts(texts, words)
         ]
-        wait = max(map(self._pool.seconds, jobs))
+        waits = [self._pool.wait(job) for job in jobs]
+        seconds = max(wait for wait, _ in waits)
         if self.words and self.words + words > self._queue_words:
-            raise BusyError("the model's queue is full", retry_after_seconds=wait)
-        if deadline_seconds is not None and wait > deadline_seconds:
-            raise BusyError("the answer would come after the deadline", retry_after_seconds=wait)
+            raise BusyError("the model's queue is full", retry_after_seconds=seconds)
+        if deadline_seconds is not None and any(late for _, late in waits):
+            raise BusyError(
+                "the answer, or others', would come after the deadline", retry_after_seconds=seconds
+            )
         self.words += words
         asked = time.monotonic()
         try:
@@ -154,9 +158,6 @@ class ModelQueue:
         count = max(1, min(self._pool.size, words // _PART_WORDS, len(texts)))
         for part in range(count):
             yield slice(len(texts) * part // count, len(texts) * (part + 1) // count), words // count
-
-    def _seconds(self, words: int) -> float:
-        return words * self._seconds_per_word
 
 
 def count_words(texts: Sequence[str], contexts: Sequence[Context] | None = None) -> int:

@@ -287,18 +287,38 @@ def test_a_queue_refuses_what_would_be_late_by_the_speed_it_has_seen(model: Path
         await queue.scores(["a b c"], deadline_seconds=0.01)  # 20,000 words a second, until it is known
         with pytest.raises(BusyError, match="after the deadline") as caught:
             await queue.scores(["a " * 2000], deadline_seconds=0.01)
-        assert caught.value.retry_after_seconds == pytest.approx(0.1, rel=0.01)
+        assert caught.value.retry_after_seconds == pytest.approx(1.25 * 0.1, rel=0.01)
         for _ in range(40):
             queue.stepped(Step(opened.model, 1000, 4000, 4.0))  # a thousand words a second
         with pytest.raises(BusyError) as caught:
             await queue.scores(["a " * 2000], deadline_seconds=0.01)
-        assert caught.value.retry_after_seconds == pytest.approx(2.0, rel=0.01)
+        assert caught.value.retry_after_seconds == pytest.approx(1.25 * 2.0, rel=0.01)
         with pytest.raises(BusyError) as caught:
             blocked = asyncio.create_task(queue.scores(["sleep 0.3", "x " * 60_000]))
             await asyncio.sleep(0.1)
             await queue.scores(["y " * 60_000])
         assert "full" in str(caught.value)
         await blocked
+
+    run(work)
+
+
+def test_one_more_is_not_taken_where_it_would_make_another_one_late(model: Path) -> None:
+    async def work(pool: Pool, told: Told) -> None:
+        opened = await pool.open(str(model))
+        quick = ModelQueue(pool, opened, 10**6, Quiet())  # 20,000 words a second, it believes
+        first = asyncio.create_task(quick.scores(["sleep 0.5", "a " * 20_000], deadline_seconds=1.6))
+        await asyncio.sleep(0.05)
+        with pytest.raises(BusyError, match="others'"):  # itself it would be in time
+            await quick.scores(["b " * 10_000], deadline_seconds=30.0)
+        await quick.scores(["b"], deadline_seconds=30.0)  # next to nothing
+        await quick.scores(["b " * 10_000])  # without a deadline it is taken
+        await first
+        late = asyncio.create_task(quick.scores(["sleep 0.5", "a " * 20_000], deadline_seconds=1.3))
+        await asyncio.sleep(0.05)
+        pool._members[0].jobs[max(pool._members[0].jobs)].deadline = 0.0
+        await quick.scores(["b " * 10_000], deadline_seconds=30.0)  # what is late anyhow keeps nobody out
+        await late
 
     run(work)
 
