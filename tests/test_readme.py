@@ -40,6 +40,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
         ("docs/tuning.md", 6),
         ("docs/evaluation.md", 12),
         ("docs/batch.md", 4),
+        ("docs/coming-from.md", 25),
     ],
 )
 def test_commands_of_the_documents(tour: Path, repository: Path, document: str, least: int) -> None:
