@@ -41,6 +41,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
         ("docs/evaluation.md", 12),
         ("docs/batch.md", 4),
         ("docs/coming-from.md", 25),
+        ("docs/concepts.md", 8),
     ],
 )
 def test_commands_of_the_documents(tour: Path, repository: Path, document: str, least: int) -> None:
