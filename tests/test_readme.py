@@ -42,6 +42,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
         ("docs/batch.md", 4),
         ("docs/coming-from.md", 25),
         ("docs/concepts.md", 8),
+        ("docs/operations.md", 1),
     ],
 )
 def test_commands_of_the_documents(tour: Path, repository: Path, document: str, least: int) -> None:
