@@ -27,6 +27,12 @@ MAX_LINE_BYTES = 64 * 1024 * 1024  # a line longer than this is not text of ours
 _BUFFER_BYTES = 1 << 20  # GzipFile.readline alone took 0.32 s for 202,800 lines, with this buffer 0.22 s
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)  # by another writer, who came in between
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")  # names that say how a file is packed
+_PACKED = {  # what packed files begin with
+    b"\x1f\x8b": ".gz",
+    b"BZh": ".bz2",
+    b"\xfd7zXZ\x00": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+}
 
 
 def _zstd() -> Any:
@@ -208,12 +214,18 @@ def decode_lines(
             raise FormatError(
                 "invalid UTF-8",
                 where=f"{name}:{number}",
-                expected="UTF-8 text",
+                expected=_text_expected(raw) if number == 1 else "UTF-8 text",
                 got=f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line",
             ) from None
         if number == 1:
             line = line.removeprefix("\ufeff")
         yield number, line.removesuffix("\n").removesuffix("\r")
+
+
+def _text_expected(start: bytes) -> str:
+    """What a file should have been that begins with `start`, which is no text."""
+    packed = [suffix for begins, suffix in _PACKED.items() if start.startswith(begins)]
+    return f"UTF-8 text; this is packed: unpack it, or call it NAME{packed[0]}" if packed else "UTF-8 text"
 
 
 @contextmanager
@@ -384,7 +396,9 @@ def check_output_directory(path: str | os.PathLike[str], *, replaces: Sequence[s
     """Raises what `write_whole_directory` would raise before its block begins."""
     name = os.fspath(path)
     if name == STDIO:
-        raise InputError("a directory cannot go to standard output", where=name, expected="a new name")
+        raise InputError(
+            "a directory cannot go to standard output", where=name, expected="a new directory's name"
+        )
     target = Path(os.path.realpath(name))
     _check_replaceable(target, replaces, name)
     with _create_beside(target):

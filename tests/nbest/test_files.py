@@ -15,6 +15,7 @@ import pytest
 
 from nbest.errors import ConfigError, FormatError, InputError, NotFoundError
 from nbest.files import (
+    COMPRESSED,
     MAX_LINE_BYTES,
     _zstd,
     check_output,
@@ -332,6 +333,17 @@ def test_a_device_or_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["pipe"]
 
 
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_a_packed_file_whose_name_does_not_say_so(tmp_path: Path, suffix: str) -> None:
+    with write_whole(tmp_path / f"packed{suffix}") as stream:
+        stream.write(b"a text\n" * 100)
+    (tmp_path / f"packed{suffix}").rename(tmp_path / "plain")
+    with pytest.raises(
+        FormatError, match=f"plain:1: invalid UTF-8.*packed: unpack it, or call it NAME{suffix}"
+    ):
+        list(read_lines(tmp_path / "plain"))
+
+
 def test_a_place_that_cannot_be_written_is_said_before_the_work_begins(tmp_path: Path) -> None:
     begun = False
     with pytest.raises(NotFoundError, match="no such directory"):
@@ -347,7 +359,9 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work_begins(tmp_path:
     with pytest.raises(NotFoundError, match="no such directory"):
         with write_whole_directory(tmp_path / "no" / "out"):
             begun = True
-    with pytest.raises(InputError, match="a directory cannot go to standard output; expected a new name"):
+    with pytest.raises(
+        InputError, match="a directory cannot go to standard output; expected a new directory's name"
+    ):
         with write_whole_directory("-"):
             begun = True
     assert not begun

@@ -303,7 +303,7 @@ def test_a_directory_does_not_go_to_standard_output(run: Any, lists: Path, tmp_p
         result = run(*arguments)
         assert result.exit_code == 2
         assert result.stderr == (
-            "nbest: error: -: a directory cannot go to standard output; expected a new name\n"
+            "nbest: error: -: a directory cannot go to standard output; expected a new directory's name\n"
         )
     assert not Path("-").exists()
 
