@@ -138,6 +138,7 @@ def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style
     elif style != "lines":
         raise ConfigError("unknown style of text", expected="lines or kaldi", got=repr(style))
     for name, lines in zip(names[1:], files[1:], strict=True):
+        check_words(lines, name)
         if len(lines) != len(files[0]):
             raise ReferenceMismatchError(
                 "hypotheses and references differ in number",
@@ -145,7 +146,6 @@ def read_pairs(hypotheses: Path, references: Path | Sequence[Path], style: Style
                 expected=f"{len(files[0])} lines, as in {names[0]}",
                 got=f"{len(lines)} lines",
             )
-        check_words(lines, name)
     return Pairs(tuple(ids), tuple(files[0]), tuple(zip(*files[1:], strict=True)), style)
 
 

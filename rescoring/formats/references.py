@@ -141,7 +141,14 @@ def _read_one(path: Path, wanted: _Wanted, style: str | None) -> list[str]:
 
 
 def check_words(references: Sequence[str], where: str) -> None:
-    """Raises ReferenceMismatchError where there is no word in any of them: no score would mean anything."""
+    """Raises ReferenceMismatchError where a score means nothing: without any word, or of Moses' lists."""
+    if references and all(text.count("|||") > 1 for text in references):
+        raise ReferenceMismatchError(
+            "n-best lists where references should be",
+            where=where,
+            expected="one right text for each list",
+            got=shorten(references[0]),
+        )
     if not any(text.strip() for text in references):
         raise ReferenceMismatchError(
             "no word in the references",
@@ -155,7 +162,11 @@ def _by_utterance(lines: Lines, name: str, wanted: _Wanted) -> list[str]:
     texts: dict[str, str] = {}
     for row, (utterance, text) in enumerate(parse_texts(lines, name)):
         if utterance in texts:
-            raise FormatError(f"utterance {utterance} stands there twice", where=f"{name}:{row + 1}")
+            raise FormatError(
+                f"utterance {shorten(utterance)} stands there twice",
+                where=f"{name}:{row + 1}",
+                expected=f"'utterance words', each utterance of {wanted.source} once",
+            )
         texts[utterance] = text
     missing = [utterance for utterance in wanted.ids if utterance not in texts]
     extra = sorted(texts.keys() - set(wanted.ids))

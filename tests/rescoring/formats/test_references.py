@@ -82,7 +82,23 @@ def test_utterances(tmp_path: Path, directory: Path) -> None:
     path = file(tmp_path, "a-b b\na-b c\n")
     with pytest.raises(FormatError) as twice:
         read_references(path, lists)
-    assert str(twice.value) == f"{path}:2: utterance a-b stands there twice"
+    assert str(twice.value) == (
+        f"{path}:2: utterance 'a-b' stands there twice; "
+        f"expected 'utterance words', each utterance of {directory} once"
+    )
+
+
+def test_lists_are_no_references(tmp_path: Path) -> None:
+    path = file(tmp_path, "0 ||| a b ||| LM0= -1 ||| -1\n1 ||| b ||| LM0= -2 ||| -2\n")
+    lists = read_nbest(file(tmp_path, "0 ||| a ||| LM0= -1 ||| -1\n1 ||| b ||| LM0= -2 ||| -2\n", "lists"))
+    with pytest.raises(ReferenceMismatchError, match="n-best lists where references should be"):
+        read_references(path, lists)  # taken for Kaldi's text
+    with pytest.raises(ReferenceMismatchError) as caught:
+        read_references(path, lists, "lines")
+    assert str(caught.value) == (
+        f"{path}: n-best lists where references should be; expected one right text for each list; "
+        "got '0 ||| a b ||| LM0= -1 ||| -1'"
+    )
 
 
 def test_lists_with_names_take_either(tmp_path: Path) -> None:
