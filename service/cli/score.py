@@ -112,7 +112,11 @@ def _texts(path: str, list_format: str | None, words_txt: str | None, beam_size:
     from nbest.files import read_lines
 
     if list_format is None:
-        yield from (line for _, line in read_lines(path))
+        for number, line in read_lines(path):
+            if number == 1 and line.count("|||") > 1:
+                said = "the sentences look like n-best lists: --format moses scores their hypotheses"
+                click.echo(f"nbest: warning: {said}", err=True)
+            yield line
         return
     from rescoring.formats import hypothesis_rows
 

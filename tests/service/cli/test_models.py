@@ -37,6 +37,14 @@ def test_score_splits_lines_at_newlines_only(run: Any) -> None:
     assert line.split("\t")[1:] == ["2", "1", "a\x0bman\x85a\u2028man"]
 
 
+def test_score_of_lists_without_their_format_is_warned_of(run: Any, lists: Path) -> None:
+    warning = "nbest: warning: the sentences look like n-best lists: --format moses scores their hypotheses\n"
+    plain = run("score", "--lm", "small", lists)
+    assert (plain.exit_code, plain.stderr.count(warning)) == (0, 1)
+    assert warning not in run("score", "--lm", "small", "--format", "moses", lists).stderr
+    assert warning not in run("score", "--lm", "small", given="a ||| man\n").stderr
+
+
 def test_score_lower(run: Any) -> None:
     assert run("score", "--lm", "small", "--text", "lower", given="A MAN\n").stdout == "-3.500000\t3\t0\n"
 
