@@ -124,6 +124,13 @@ def table(points: Sequence[Point], metric: Metric) -> str:
 
 def _check_roles(lists: NbestLists, roles: Roles, shares: Sequence[Mapping[str, float]]) -> None:
     named = {roles.acoustic, roles.words, *roles.graph, *(name for tried in shares for name in tried)}
+    features = [feature.name for feature in lists.schema]
+    if roles.acoustic not in features:
+        raise FeatureError(
+            f"unknown feature {shorten(roles.acoustic)}, which should be the acoustic one",
+            where=lists.source,
+            expected=f"lists of a recogniser, and as `acoustic` one of {', '.join(features) or 'none'}",
+        )
     for name in named:
         lists.columns(name)
     idle = [feature.name for feature in lists.schema if feature.name not in named]
