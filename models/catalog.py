@@ -37,6 +37,8 @@ def resolve(name_or_path: str) -> Path:
     if name_or_path in known:
         return known[name_or_path]
     what = "a directory without a model" if path.is_dir() else "no such model"
+    if path.is_file():
+        what = "a file, and models are directories"
     raise NotFoundError(
         f"{what}: {name_or_path!r}",
         expected=f"a model directory, or one of {', '.join(known) or 'no shipped models'}",

@@ -27,6 +27,9 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path: Path) -> None:
         NotFoundError, match=r"no such model: 'smal'; expected a model directory, or one of base, small"
     ):
         catalog.resolve("smal")
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(NotFoundError, match=r"a file, and models are directories: '.*weights\.safetensors'"):
+        catalog.resolve(str(tmp_path / "weights.safetensors"))
     with pytest.raises(NotFoundError, match="a directory without a model"):
         catalog.resolve(str(tmp_path))
 
