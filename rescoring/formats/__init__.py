@@ -137,7 +137,9 @@ def _format_at(path: str, name: str | None, where: str) -> Format:
             if one.claims is not None and one.claims(place):
                 return one
         kinds = ", ".join(one.name for one in of_directories)
-        raise FormatError("is a directory", where=where, expected=f"a file, or a directory of {kinds}")
+        kaldi = FORMATS["kaldi"].claims
+        above = f", such as {place.parent}" if kaldi is not None and kaldi(place.parent) else ""
+        raise FormatError("is a directory", where=where, expected=f"a file, or a directory of {kinds}{above}")
     if name is not None:
         one = FORMATS[name]
         if one.begins is None:

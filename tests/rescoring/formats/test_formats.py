@@ -90,6 +90,12 @@ def test_what_is_not_a_list(tmp_path: Path, moses: Path, directory: Path) -> Non
         == f"{path}: is a directory; expected a file, or a directory of kaldi, espnet, srilm"
     )
     assert message(FormatError, "moses") == f"{path}: is a directory; expected a moses file"
+    (tmp_path / "archives.1").mkdir()  # of Kaldi, whose lists are the directory above
+    (tmp_path / "archives.1" / "words_text").write_text("u-1 a\n")
+    path = tmp_path / "archives.1"
+    assert message(FormatError).endswith(
+        f"expected a file, or a directory of kaldi, espnet, srilm, such as {tmp_path}"
+    )
 
 
 def test_options_of_another_format_are_refused(tmp_path: Path, moses: Path, directory: Path) -> None:
