@@ -26,8 +26,11 @@ from models.scoring.prefix_tree import build_prefix_tree
 from models.scoring.state_pool import START, StatePool
 
 BATCH = 512  # prefixes a step
-SHARED_NODES = 64  # that one work may read in a step however few nodes the others have
-SHARED_ROWS = 512  # outputs computed after a step, where there are several works
+SHARED_NODES = 16  # that one work may read in a step however few nodes the others have
+SHARED_ROWS = 384  # outputs computed after a step, where there are several works, or may be;
+WORKS_FOR_ROWS = 4  # as many again for each further four works, each of which waits for all others anyway
+SHARED_HELD = 4  # times as many outputs may be held where there are several works
+LINGER_STEPS = 3  # so long fewer outputs than that wait for those of others
 MOST_NODES = 500_000  # of the trees of one work that are in memory, beyond its first group
 
 
@@ -51,6 +54,8 @@ class Frontier:
         self._pending = PendingOutputs(self._walk, end_id, engine.output_rows)
         self._pool = StatePool(engine.model, most_rows)
         self._works: list[Work] = []
+        self.others_come = False  # between steps: then they are short even for one work alone
+        self._lingered = 0  # steps that outputs of works that are read have waited
         self.nodes_read = 0  # so far, of all works
 
     def add(
@@ -88,12 +93,11 @@ class Frontier:
             while parts:
                 parts = self._read(parts)
             pending = self._pending
-            read = [work for work in self._works if work.is_read]
-            complete = pending.compute(lambda part: part.climb.work in read) if read else []
-            # The outputs of one do not hold up what others wait for: they may wait longer, and come in parts.
-            shared = len(self._works) > 1
-            if pending.rows + self.batch > pending.most_rows * (2 if shared else 1):
-                complete += pending.compute(lambda _: True, SHARED_ROWS if shared else None)
+            complete = self._compute_of_read()
+            # The outputs of one do not hold up what others wait for: they wait longer, and come in parts.
+            most = pending.most_rows * (SHARED_HELD if len(self._works) > 1 else 1)
+            if pending.rows + self.batch > most:
+                complete += pending.compute(lambda _: True, self._rows if self._is_shared else None)
         for climb in complete:
             climb.work.climbs.remove(climb)
             climb.work.done(climb.scores())
@@ -102,6 +106,42 @@ class Frontier:
         if self._works:
             self._works.append(self._works.pop(0))  # what equal shares leave over goes to the first
         return over
+
+    def _compute_of_read(self) -> list[Climb]:
+        """Outputs of works that are read to their end; climbs now complete.
+
+        What is multiplied by bits or bytes is unpacked anew for each call: while others are on their way,
+        a few outputs wait some steps for theirs. Where there are many, those of short works come first.
+        """
+        rows = {work: 0 for work in self._works if work.is_read}
+        if not rows:
+            return []
+        self._pending.count(rows)
+        many = sum(rows.values()) >= self._rows or len(rows) == len(self._works)
+        if not many and self._lingered < LINGER_STEPS:
+            self._lingered += 1
+            return []
+        self._lingered = 0
+        if not self._is_shared:
+            return self._pending.compute(lambda part: part.climb.work in rows)
+        chosen: set[Work] = set()
+        room = self._rows
+        for work, count in sorted(rows.items(), key=lambda item: item[1]):
+            chosen.add(work)
+            room -= count
+            if room <= 0:
+                break
+        return self._pending.compute(lambda part: part.climb.work in chosen, self._rows)
+
+    @property
+    def _rows(self) -> int:
+        """How many outputs are computed after a step that is shared."""
+        return min(SHARED_ROWS * max(1, len(self._works) // WORKS_FOR_ROWS), self._pending.most_rows)
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether others wait, or may come, for whom a step has to be short."""
+        return self.others_come or len(self._works) > 1
 
     def _take(self) -> list[Part]:
         """The nodes of the next step: equal shares for the owners, and for the works of one."""

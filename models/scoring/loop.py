@@ -76,6 +76,7 @@ class _Lane:
     def _begin(self, job: _Job) -> None:
         if self._frontier is None:
             self._frontier = self._scorer.frontier()
+            self._frontier.others_come = True
         self._running[self._frontier.add(job.task.groups(), self._keep(job.task), job.owner)] = job
 
     def _keep(self, task: Task[Any]) -> Callable[[GroupScores], None]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.scoring.climb import Climb, Part
+from models.scoring.climb import Climb, Part, Work
 from models.scoring.engine import Ids, Walk
 
 log = logging.getLogger("nbest.scoring")
@@ -38,6 +38,12 @@ class PendingOutputs:
     def forget(self, climb: Climb) -> None:
         """Drop what belongs to a climb."""
         self._keep(lambda part: part.climb is not climb)
+
+    def count(self, rows: dict[Work, int]) -> None:
+        """Adds to each of these works how many rows are held of it."""
+        for _, part in self._held:
+            if part.climb.work in rows:
+                rows[part.climb.work] += part.nodes
 
     def compute(self, wanted: Callable[[Part], bool], most: int | None = None) -> list[Climb]:
         """Log-probabilities of the parts wanted, oldest first, about `most` rows; climbs now complete."""

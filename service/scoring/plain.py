@@ -82,6 +82,7 @@ class PlainFrontier:
     def __init__(self) -> None:
         self._works: dict[PlainTask, Callable[[dict[str, Any]], None]] = {}
         self.nodes_read = 0
+        self.others_come = False  # all the same: every step is short
 
     def add(self, groups: Iterator[PlainTask], done: Callable[[Any], None], owner: Hashable) -> PlainTask:
         """Another task."""
