@@ -4,7 +4,8 @@
     python benchmarks/serving.py --model small --quick --force --out /tmp/serving   # a minute: does it run?
 
 `nbest serve` is a process of its own on all processors but the last, where the load is made (where there are
-two); the engine alone runs where the server does, with as many threads, in turn with it. A request is one
+two); the engine alone runs there too, with as many threads, in turn with it. At last the server has all
+processors, and the engine as many threads as before. A request is one
 list, its answer the best hypothesis, which is compared with what the engine alone says: a wrong one ends the
 benchmark. Throughputs are of `--seconds` each, ratios medians over rounds.
 """
@@ -71,6 +72,8 @@ def main() -> None:
         work = Work(Path(arguments.model).name, lists, alone.ask("answers"))
         with serving(arguments.model, arguments.threads, servers) as server:
             measured = asyncio.run(Benchmark(server, work, alone, arguments).run())
+        with serving(arguments.model, arguments.threads, servers | clients) as server:
+            measured |= asyncio.run(Benchmark(server, work, alone, arguments).run_spread())
     document |= measured
     arguments.out.mkdir(parents=True, exist_ok=True)
     with write_whole(arguments.out / "serving.json") as stream:
@@ -453,14 +456,19 @@ class Benchmark:
         found |= said("livez under load", await self._livez())
         return found | said("memory", await self._memory())
 
-    async def _throughput(self) -> dict[str, Any]:
+    async def run_spread(self) -> dict[str, Any]:
+        """Throughput of a server that has the load's processor too, so that reading and ranking have one."""
+        await self._load(8, min(self._seconds, 2.0))
+        return said("throughput, server on all processors", await self._throughput((64,)))
+
+    async def _throughput(self, counts: Sequence[int] = CLIENTS) -> dict[str, Any]:
         """At so many clients, each in turn with the engine alone."""
         engine_rates: list[float] = []
-        tallies: dict[int, list[Tally]] = {count: [] for count in CLIENTS}
+        tallies: dict[int, list[Tally]] = {count: [] for count in counts}
         for _ in range(self._rounds):
             rate = await asyncio.to_thread(self._alone.ask, "throughput", self._seconds)
             engine_rates.append(rate)
-            for count in CLIENTS:
+            for count in counts:
                 tallies[count].append(await self._load(count, self._seconds))
         clients = {}
         for count, of_rounds in tallies.items():

@@ -30,7 +30,7 @@ SHARED_NODES = 16  # that one work may read in a step however few nodes the othe
 SHARED_ROWS = 384  # outputs computed after a step, where there are several works, or may be;
 WORKS_FOR_ROWS = 4  # as many again for each further four works, each of which waits for all others anyway
 SHARED_HELD = 4  # times as many outputs may be held where there are several works
-LINGER_STEPS = 3  # so long fewer outputs than that wait for those of others
+LINGER_STEPS = 3  # so long fewer outputs than that wait for those of others; a step more for each four works
 MOST_NODES = 500_000  # of the trees of one work that are in memory, beyond its first group
 
 
@@ -118,7 +118,7 @@ class Frontier:
             return []
         self._pending.count(rows)
         many = sum(rows.values()) >= self._rows or len(rows) == len(self._works)
-        if not many and self._lingered < LINGER_STEPS:
+        if not many and self._lingered < LINGER_STEPS + len(self._works) // WORKS_FOR_ROWS:
             self._lingered += 1
             return []
         self._lingered = 0
