@@ -17,6 +17,15 @@ def resident_bytes(process: int | None = None) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_of(process: int) -> int:
+    """The most memory that another process ever had; 0 where that is not told."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text("ascii", errors="replace").split("\n")
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def peak_resident_bytes() -> int:
     """This process's high-water mark; Linux tells it in KiB, macOS in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from nbest.errors import NbestError
 from service.bodies import Held
-from service.memory import resident_bytes
+from service.memory import peak_of, resident_bytes
 from service.readiness import Readiness
 from service.registry import Registry
 from service.scoring.process import Start
@@ -101,6 +101,12 @@ def _watch(telemetry: Telemetry, registry: Registry, readiness: Readiness) -> No
         "nbest_scoring_process_resident_bytes",
         "Memory of a scoring process.",
         lambda: [((f"{place}",), float(resident_bytes(pid))) for place, pid in enumerate(pool.pids)],
+        ("process",),
+    )
+    telemetry.gauge(
+        "nbest_scoring_process_peak_resident_bytes",
+        "Most memory that a scoring process ever had.",
+        lambda: [((f"{place}",), float(peak_of(pid))) for place, pid in enumerate(pool.pids)],
         ("process",),
     )
 

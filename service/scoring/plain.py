@@ -61,7 +61,7 @@ class PlainTask:
     def keep(self, answers: dict[str, Any]) -> None:
         """What came of some texts."""
         self._answers |= answers
-        self.words_read = self.unique_tokens = sum(text.count(" ") + 2 for text in self._answers)
+        self.words_read = self.unique_tokens = sum(map(_tokens, self._answers))
 
     def result(self) -> Any:
         """The tokens; or the scores, as arrays."""
@@ -102,10 +102,14 @@ class PlainFrontier:
             asked = {task: texts for task, texts in parts.items() if task.call == call}
             texts = list(dict.fromkeys(text for part in asked.values() for text in part))
             answers = dict(zip(texts, call(texts), strict=True)) if texts else {}
-            self.nodes_read += sum(text.count(" ") + 2 for text in texts)
+            self.nodes_read += sum(map(_tokens, texts))
             for task, part in asked.items():
                 self._works[task]({text: answers[text] for text in part})
         over = [task for task in self._works if not task.left]
         for task in over:
             del self._works[task]
         return over
+
+
+def _tokens(text: str) -> int:
+    return sum(1 for word in text.split(" ") if word) + 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.memory import peak_resident_bytes, processors, resident_bytes
+from service.memory import peak_of, peak_resident_bytes, processors, resident_bytes
 from service.settings import Settings
 
 
@@ -71,4 +71,6 @@ def test_openmps_word_counts(monkeypatch: pytest.MonkeyPatch, told: str, threads
 def test_memory_of_this_process_and_of_none() -> None:
     assert 10_000_000 < resident_bytes() < 1.05 * peak_resident_bytes()  # counted a little apart
     assert resident_bytes(os.getpid()) > 10_000_000
+    assert resident_bytes(os.getpid()) < 1.05 * peak_of(os.getpid())
+    assert peak_of(2**22 + 1) == 0
     assert resident_bytes(2**22 + 1) == 0  # above the largest number of a process

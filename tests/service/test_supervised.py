@@ -87,6 +87,7 @@ def test_a_segfault_under_load_costs_only_answers_that_can_be_asked_for_again() 
             figures = (await client.get("/metrics")).text
             assert 'nbest_scoring_process_losses_total{how="signal 11"} 1' in figures
             assert "nbest_scoring_process_resident_bytes{" in figures
+            assert "nbest_scoring_process_peak_resident_bytes{" in figures
             (last,) = app.state.service.registry.pool.pids
         await until(lambda: asyncio.sleep(0, _is_gone(last)))  # with the service
 
