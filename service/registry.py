@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary, finalize
 
-from models.model_folder import check_no_links_out
+from models.model_folder import CONFIG, check_no_links_out
 from nbest.errors import InputError, ModelFileError, NbestError
 from service.model_files import ModelFacts, facts
 from service.names import is_name, unknown
@@ -21,7 +21,7 @@ from service.telemetry import Telemetry
 
 log = logging.getLogger("nbest.service")
 
-MODEL_FILE = "config.json"  # a directory without it holds no model
+MODEL_FILE = CONFIG  # a directory without it holds no model
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class LoadedModel:
     facts   of its files, just before they were read
     """
 
+    name: str
     number: int
     digest: str
     takes_context: bool
@@ -71,7 +72,6 @@ class Registry:
         self._queue_words = queue_words
         self._telemetry = telemetry
         self._readiness = readiness
-        self._names: dict[int, str] = {}
         self._in_use: WeakValueDictionary[int, LoadedModel] = WeakValueDictionary()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._swapping = asyncio.Lock()  # one at a time: each is in memory twice
@@ -176,28 +176,29 @@ class Registry:
             ) from error
         queue = ModelQueue(self.pool, opened, self._queue_words, ModelTelemetry(self._telemetry, entry.name))
         found = LoadedModel(
-            opened.model, opened.digest, opened.takes_context, opened.resident_bytes, known, queue
+            entry.name,
+            opened.model,
+            opened.digest,
+            opened.takes_context,
+            opened.resident_bytes,
+            known,
+            queue,
         )
         self._in_use[found.number] = found
-        self._names[found.number] = entry.name
         # Closed when the last request that uses it has ended, in whatever thread that is.
         loop = asyncio.get_running_loop()
-        finalize(found, _later, loop, self._close, found.number).atexit = False
+        finalize(found, _later, loop, self.pool.close_model, found.number).atexit = False
         return found
-
-    def _close(self, number: int) -> None:
-        self._names.pop(number, None)
-        self.pool.close_model(number)
 
     # What the scoring processes tell
 
     def stepped(self, step: Step) -> None:
         """As of every observer of a pool."""
-        model, name = self._in_use.get(step.model), self._names.get(step.model)
-        if model is not None and name is not None:
+        model = self._in_use.get(step.model)
+        if model is not None:
             model.queue.stepped(step)
-            self._telemetry.step_tokens.observe(step.nodes, name)
-            self._telemetry.scoring_seconds.add(name, by=step.seconds)
+            self._telemetry.step_tokens.observe(step.nodes, model.name)
+            self._telemetry.scoring_seconds.add(model.name, by=step.seconds)
 
     def lost(self, how: str) -> None:
         """As of every observer of a pool."""

@@ -17,6 +17,7 @@ from rescoring import pipeline
 from rescoring.nbest import NbestLists
 from rescoring.text import get_pipeline
 from rescoring.weights import Model, WeightSet, dump_weights
+from service.answers import NDJSON
 from service.conditions import Conditions, parse_conditions
 from service.errors import ListFault, NotReadyError, list_fault
 from service.json_body import parse_json
@@ -46,7 +47,6 @@ from service.validation import validated
 
 log = logging.getLogger("nbest.service")
 
-LINES = "application/x-ndjson"
 _SOON_SECONDS = 0.1  # what goes wrong by then is a problem document
 _BEAT_SECONDS = 10.0  # a line at least so often: who has left is noticed, and no proxy thinks this is over
 _RETRY_SECONDS = 5.0
@@ -74,7 +74,7 @@ def _documented() -> dict[str, Any]:
     schema = {"description": "of each line: how far it is, and at last what came of it", **last}
     found["responses"]["200"] = {
         "description": "Lines, the last one with `done`",
-        "content": {LINES: {"schema": _resolved(schema, definitions)}},
+        "content": {NDJSON: {"schema": _resolved(schema, definitions)}},
     }
     found["parameters"] = [
         {
@@ -317,7 +317,7 @@ class _Lines(StreamingResponse):
 
     def __init__(self, task: asyncio.Task[None], told: asyncio.Queue[Mapping[str, Any]]) -> None:
         self._task = task
-        super().__init__(_lines(told), media_type=LINES, headers={"X-Accel-Buffering": "no"})
+        super().__init__(_lines(told), media_type=NDJSON, headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

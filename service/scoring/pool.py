@@ -10,7 +10,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
@@ -35,7 +35,6 @@ from service.scoring.shares import Waiting, finish_seconds, used_seconds
 
 log = logging.getLogger("nbest.scoring")
 
-T = TypeVar("T")
 _SHORT_LIFE_SECONDS = 30.0  # one that ends sooner is started again with a growing delay
 _LONGEST_DELAY_SECONDS = 30.0
 _START_SECONDS = 300.0
@@ -248,7 +247,6 @@ class Pool:
         now = time.monotonic()
         if not member.jobs:
             member.heard = now
-        member.count(now)
         deadline = float("inf") if job.deadline_seconds is None else now + job.deadline_seconds
         member.jobs[number] = _InWork(job, future, job.seconds, deadline)
         member.process.send(ScoreTexts(number, job.model, job.texts, job.contexts, job.tokens, job.owner))
