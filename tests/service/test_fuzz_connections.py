@@ -222,6 +222,9 @@ def test_a_body_that_trickles_has_an_end(world: Any) -> None:
             with suppress(TimeoutError):
                 one.sendall(b" ")
                 answer = one.recv(5000)
+        one.settimeout(SECONDS)
+        while b"}" not in answer and (part := one.recv(5000)):  # its body may come apart from its head
+            answer += part
         assert status(answer) == 408
         assert b"the body took too long" in answer
         assert b"within 0.6 seconds" in answer
