@@ -26,11 +26,16 @@ def vector(weights: WeightSet, lists: NbestLists) -> Floats:
 
 
 def totals(lists: NbestLists, vector: Floats) -> Floats:
-    """(N,) weighted sums, float64, larger is better. Raises WeightsError for a sum that is not finite."""
+    """(N,) weighted sums, float64, larger is better, of weights (F,), or (S, F) where each list has its own.
+
+    Raises WeightsError for a sum that is not finite.
+    """
     _check_width(lists, vector)
+    own = vector.ndim == 2
     sums = np.zeros(len(lists.texts))
     with np.errstate(over="ignore", invalid="ignore"):
-        for column, weight in enumerate(vector.tolist()):
+        for column in range(vector.shape[-1]):
+            weight = vector[lists.segments, column] if own else float(vector[column])
             sums += lists.features[:, column] * weight
     if not np.isfinite(sums).all():
         row = int(np.flatnonzero(~np.isfinite(sums))[0])
@@ -75,7 +80,8 @@ def one_best(lists: NbestLists, totals: Floats) -> Rows:
 
 
 def _check_width(lists: NbestLists, vector: NDArray[Any]) -> None:
-    if vector.shape != (lists.features.shape[1],):
+    width = lists.features.shape[1]
+    if vector.shape not in ((width,), (len(lists), width)):
         raise WeightsError(
             "weight vector does not fit the lists",
             where=lists.source,

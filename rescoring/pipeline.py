@@ -16,17 +16,17 @@ from nbest.signature import sha256_hex, signature
 from rescoring import loglinear
 from rescoring.features import WORD_COUNT, add_external, add_scores, oov_name
 from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
-from rescoring.formats.totals import RANKING, SUMS
+from rescoring.formats.totals import RANKING, SUMS, total_name
 from rescoring.nbest import Feature, NbestLists
 from rescoring.scorer import Named, Scorer
 from rescoring.text import DEFAULT_PIPELINE, get_pipeline
+from rescoring.untuned import SCALE, untuned_vectors
 from rescoring.weights import Model, WeightSet, dump_weights
 
 UnknownFeature = Literal["error", "ignore"]
 TOTALS = SUMS  # what a decoder's own weighted sum is called
 HOW_TO_WEIGH = "rescore --weight NAME=VALUE, or tune --initial with these weights"
 MOST_NAMES = 20  # in a warning
-DEFAULT_WEIGHT = 1.0  # of the decoder's total and of each model, where no weights are given
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,25 @@ class Ranked:
     """Lists in a new order.
 
     lists     with every feature that was added
-    weights   those that ranked
-    vector    (F,) the weight of each column; 0 for a column that does not take part
+    weights   those that were given; None: untuned ones ranked
+    vectors   (S, F) for each list the weight of each column; 0 for a column that does not take part
     totals    (N,) weighted sums
     order     (N,) rows list by list, best first; of equal totals the earlier is first
     warnings  what was ignored or assumed
     """
 
     lists: NbestLists
-    weights: WeightSet
-    vector: NDArray[np.float64]
+    weights: WeightSet | None
+    vectors: NDArray[np.float64]
     totals: NDArray[np.float64]
     order: NDArray[np.int64]
     warnings: tuple[str, ...]
+
+    @property
+    def vector(self) -> NDArray[np.float64]:
+        """(F,) the weights of the first list: of every list, where weights were given."""
+        first: NDArray[np.float64] = self.vectors[0]
+        return first
 
     @property
     def best(self) -> NDArray[np.int64]:
@@ -105,7 +111,7 @@ def rescore(
     unknown_feature: UnknownFeature = "error",
     text: str | None = None,
 ) -> Ranked:
-    """Scores and ranks `lists`; without weights the stated default ranks, and a warning says so.
+    """Scores and ranks `lists`; without weights untuned ones rank (untuned.py), and a warning says so.
 
     Models are given the texts through the pipeline that `text_of` finds.
 
@@ -115,10 +121,13 @@ def rescore(
     if weights is None:
         lists = with_decoder_total(lists)
     names = [name for name, _ in external]
-    chosen, vector, warnings = weigh(lists, scorers, weights, names, unknown_feature)
+    vector, warnings = weigh(lists, scorers, weights, names, unknown_feature)
     full = assemble(lists, scorers, external, text_of(weights, text))
+    if weights is None:
+        vector = untuned_vectors(full, total_name(full.schema), [scorer.name for scorer in scorers])
     totals = loglinear.totals(full, vector)
-    return Ranked(full, chosen, vector, totals, loglinear.ranking(full, totals), tuple(warnings))
+    vectors = np.broadcast_to(vector, (len(full), full.features.shape[1]))
+    return Ranked(full, weights, vectors, totals, loglinear.ranking(full, totals), tuple(warnings))
 
 
 def weigh(
@@ -127,23 +136,24 @@ def weigh(
     weights: WeightSet | None,
     external: Sequence[str] = (),
     unknown_feature: UnknownFeature = "error",
-) -> tuple[WeightSet, NDArray[np.float64], list[str]]:
-    """The weights that rank, (F,) theirs of the columns of `full_schema`, and what was ignored or assumed.
+) -> tuple[NDArray[np.float64], list[str]]:
+    """(F,) the weight of each column of `full_schema`, and what was ignored or assumed.
 
-    Before anything is scored; `external` are the features that score files will add. Without weights lists
-    from Moses have their decoder's total as a feature already. Raises as `rescore` does.
+    Before anything is scored; `external` are the features that score files will add. Without weights, which
+    each list then has of its own, what is to rank has 1 here, and lists from Moses have their decoder's total
+    as a feature already. Raises as `rescore` does.
     """
     schema = full_schema(lists, scorers, external)
     if weights is None:
-        weights, warning = default_weights(schema, lists.source, [scorer.name for scorer in scorers])
-        vector, _ = fit(weights, schema, lists.source, scorers, "ignore")
-        return weights, vector, [warning]
+        names, warning = ranking_features(schema, lists.source, [scorer.name for scorer in scorers])
+        vector, _ = fit(WeightSet(dict.fromkeys(names, (1.0,))), schema, lists.source, scorers, "ignore")
+        return vector, [warning]
     weights.check_models({scorer.name: scorer.digest for scorer in scorers})
     vector, ignored = fit(weights, schema, lists.source, scorers, unknown_feature)
     some = ", ".join(ignored[:MOST_NAMES])
     some += f" and {len(ignored) - MOST_NAMES} more" if len(ignored) > MOST_NAMES else ""
     warnings = [f"features without a weight are ignored: {some}"] if ignored else []
-    return weights, vector, warnings
+    return vector, warnings
 
 
 def text_of(weights: WeightSet | None, text: str | None = None) -> str:
@@ -190,16 +200,15 @@ def with_decoder_total(lists: NbestLists) -> NbestLists:
     return lists.with_feature(DECODER_TOTAL, np.array([record.decoder_total for record in records]))
 
 
-def default_weights(schema: Sequence[Feature], source: str, models: Sequence[str]) -> tuple[WeightSet, str]:
+def ranking_features(schema: Sequence[Feature], source: str, models: Sequence[str]) -> tuple[list[str], str]:
     """What ranks where no weights are given, and the warning that says so; `source` is the lists'.
 
-    The decoder's total, if there is one, and each model's log-probability, each with weight DEFAULT_WEIGHT.
-    Raises WeightsError where there is neither, ConfigError for features without a total: the models alone
-    would rank, and what the decoder found would count for nothing.
+    The decoder's total, if there is one, and the models. Raises WeightsError where there is neither,
+    ConfigError for features without a total: the models alone would rank, and what the decoder found would
+    count for nothing.
     """
-    present = [feature.name for feature in schema if feature.width == 1]
-    total = [name for name in RANKING if name in present][:1]
-    names = [*total, *models]
+    total = total_name(schema)
+    names = [*([total] if total is not None else []), *models]
     if not names:
         raise WeightsError(
             "no weights, no model and no decoder's total: nothing to rank by",
@@ -208,18 +217,21 @@ def default_weights(schema: Sequence[Feature], source: str, models: Sequence[str
             got=", ".join(feature.name for feature in schema) or "no features",
         )
     idle = [f.name for f in schema if f.name not in names and not _is_ours(f.name, models)]
-    if idle and not total:
+    if idle and total is None:
         raise ConfigError(
             "no weights, and the features have no total: the models alone would rank",
             where=source,
             expected=f"weights (nbest tune finds them), or a feature {' or '.join(RANKING)}",
             got=", ".join(idle),
         )
-    each = f" (weight {DEFAULT_WEIGHT:g} each)" if len(names) > 1 else " alone"
-    warning = f"no weights given: ranked by {' + '.join(names)}{each}"
+    warning = f"no weights given: ranked by {' + '.join(names)}"
+    if total is None:
+        warning += " alone" if len(names) == 1 else " (weight 1 each)"
+    else:
+        warning += ", untuned: weighed by the spread of each list" if models else " alone"
     if idle:
         warning += f"; not used: {', '.join(idle)}"
-    return WeightSet(features=dict.fromkeys(names, (DEFAULT_WEIGHT,))), warning
+    return names, warning
 
 
 def fit(
@@ -284,9 +296,9 @@ def ranking_signature(
 ) -> str:
     """Everything the numbers depend on: models (name -> digest), weights by content, texts, precision.
 
-    `weights` None stands for the default ones; `name` is what the weights are called.
+    `weights` None stands for untuned ones; `name` is what the weights are called.
     """
-    which = "default"
+    which = f"untuned:spread:{SCALE:g}"
     if weights is not None:
         which = f"{name}:sha256:{sha256_hex(dump_weights(weights).encode())}"
     precision = "int8" if any(digest.endswith("+int8") for digest in models.values()) else "fp32"

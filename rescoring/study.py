@@ -71,6 +71,7 @@ def study(
         clusters,
     )
     first, second = comparison.first.counts[0], comparison.second.counts[0]  # (S, K) each
+    assert ranked.weights is not None  # a report is of weights
     named = ranked.weights.features
     curves = weight_curves(lists, ranked.vector, counts, metric, named)
     shown = {curve.name for curve in curves}

@@ -55,7 +55,7 @@ def with_model(name: str) -> dict[str, Any]:
 
 def text_with_model(name: str) -> dict[str, Any]:
     """A Moses list, scored by a model this service has; `x-query` is what follows the path."""
-    summary = f"A Moses list in, a Moses list out: the decoder's total and {name!r}, weight 1 each"
+    summary = f"A Moses list in, a Moses list out: the decoder's total and {name!r}, untuned"
     return {"moses": {"summary": summary, "x-query": f"models={quote(name)}", "value": MOSES}}
 
 

@@ -151,8 +151,8 @@ class RescoreEnvelope(In):
     weights: str | InlineWeights | None = Field(
         default=None,
         description="a weight set's name, or weights inline, or a whole weight set as nbest tune writes it; "
-        "none: the decoder's total and each model, weight 1 each, with a warning; an error where the lists "
-        "have features but no total",
+        "none: the decoder's total and the models, untuned, weighed by the spread of each list, with a "
+        "warning; an error where the lists have features but no total",
     )
     text: str | None = Field(
         default=None,

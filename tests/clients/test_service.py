@@ -177,7 +177,7 @@ def test_rescore_text(call: Any, service: Any) -> None:
     assert found.text.startswith("0 ||| a man is riding ||| LM0= -4 ")
     assert found.text.count("\n") == 1
     assert "small:sha256" in found.signature
-    assert "weight 1 each" in str(found.warnings)
+    assert "untuned" in str(found.warnings)
     assert (
         call(service.url, "rescore_text", moses.encode(), models=["small"], compress=True).text.count("\n")
         == 2

@@ -11,9 +11,9 @@ from rescoring.pipeline import (
     Ranked,
     assemble,
     changed_weights,
-    default_weights,
     fit,
     full_schema,
+    ranking_features,
     ranking_signature,
     rescore,
     tunable,
@@ -58,7 +58,8 @@ def slow_order(ranked: Ranked) -> list[int]:
     """List by list, best first, by a sort of sums; the obvious way."""
     rows: list[int] = []
     for block in ranked.lists:
-        sums = {row: sum(ranked.lists.features[row] * ranked.vector) for row in block}
+        weights = ranked.vectors[ranked.lists.segments[block[0]]]
+        sums = {row: sum(ranked.lists.features[row] * weights) for row in block}
         rows += sorted(block, key=lambda row: (-sums[row], row))
     return rows
 
@@ -161,15 +162,22 @@ def test_without_weights_the_decoders_total_ranks() -> None:
     assert warning == "no weights given: ranked by decoder_total alone; not used: LM0"
 
 
-def test_without_weights_models_count_beside_the_total() -> None:
+def test_without_weights_models_count_beside_the_total_by_the_spread_of_the_list() -> None:
     ranked = rescore(moses(), [Lengths()], None)
-    assert ranked.totals.tolist() == [-6.0, -6.5]
-    assert ranked.weights.features == {"decoder_total": (1.0,), "lm": (1.0,)}
+    weight = (0.25 / 0.5) ** (1 / 3)  # of the spreads of two hypotheses
+    assert ranked.vectors.tolist() == [pytest.approx([0.0, 1.0, weight, 0.0, 0.0])]
+    assert ranked.totals.tolist() == pytest.approx([-5.0 - weight, -4.5 - 2 * weight])
+    assert ranked.weights is None
+    assert ranked.warnings == (
+        "no weights given: ranked by decoder_total + lm, untuned: weighed by the spread of each list;"
+        " not used: LM0",
+    )
+    assert ranked.order.tolist() == slow_order(ranked)
 
 
 def test_without_weights_model_or_total_there_is_nothing_to_rank_by() -> None:
     with pytest.raises(WeightsError, match="nothing to rank by"):
-        default_weights(LISTS.schema, "lists", [])
+        ranking_features(LISTS.schema, "lists", [])
 
 
 def test_without_weights_features_without_a_total_are_an_error_before_anything_is_scored() -> None:
@@ -265,4 +273,4 @@ def test_signature_names_models_weights_text() -> None:
     assert "|lm:sha256:1|weights:asr:sha256:" in signed
     assert signed.endswith("|precision:fp32|text:lower.1")
     assert signed != ranking_signature(WeightSet({"lm": (2.0,)}, text="lower.1"), {"lm": "sha256:1"}, "asr")
-    assert "|weights:default|" in ranking_signature(None, {})
+    assert "|weights:untuned:spread:1|" in ranking_signature(None, {})

@@ -73,7 +73,18 @@ def test_the_command_line_and_http_rank_alike(
 def test_rescore_without_weights_says_what_it_did(run: Any, lists: Path) -> None:
     result = run("rescore", lists, "--lm", "small", "--one-best")
     assert result.exit_code == 0
-    assert "nbest: warning: no weights given: ranked by decoder_total + small" in result.stderr
+    assert "nbest: warning: no weights given: ranked by decoder_total + small, untuned" in result.stderr
+    assert "|weights:untuned:spread:1|" in result.stderr
+
+
+def test_rescore_without_weights_is_the_same_over_http(run: Any, client: Any, lists: Path) -> None:
+    command = run("rescore", lists, "--lm", "small")
+    http = client.post(
+        "/rescore?models=small", content=lists.read_bytes(), headers={"Content-Type": "text/plain"}
+    )
+    assert http.text == command.stdout
+    assert http.headers["x-nbest-signature"] in command.stderr
+    assert http.headers["x-nbest-warnings"].removeprefix("no weights given: ") in command.stderr
 
 
 INI = (
