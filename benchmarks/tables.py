@@ -123,7 +123,39 @@ def model_results() -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
 
 
+UNTUNED = {  # rule of `untuned.py` -> what it is called
+    "list": "by the spread of the list",
+    "together": "by the spread of all lists",
+    "fixed": "fixed",
+    "words": "by the spread of the list, with a word bonus",
+}
+
+
+def untuned() -> str:
+    """Rules for a model's weight before anything is tuned: dev and test of each task and model."""
+    results = json.loads((RESULTS / "untuned.json").read_text(encoding="utf-8"))
+    columns = [(task, model) for task in results["tasks"].values() for model in task["models"]]
+    heads = [f"{task['metric'].upper()}, {model}: dev / test" for task, model in columns]
+    starts = [[task["decoder"][side]["score"] for side in ("dev", "test")] for task, _ in columns]
+    lines = [
+        f"| weight of the model | scale | {' | '.join(heads)} |",
+        "|---|---|" + "---|" * len(heads),
+        f"| 0: the decoder alone | | {' | '.join(f'{dev:.2f} / {test:.2f}' for dev, test in starts)} |",
+    ]
+    for rule, name in UNTUNED.items():
+        for scale in results["tasks"]["mt"]["models"]["small"]["rules"][rule]:
+            rows = [task["models"][model]["rules"][rule][scale] for task, model in columns]
+            cells = [f"{row['dev']:.2f} / {row['test']:.2f}" for row in rows]
+            if rule == "list" and float(scale) == results["choice"]["scale"]:
+                scale = f"**{scale}**"
+                low_high = [f"{low:+.2f} to {high:+.2f}" for low, high in (row["change"] for row in rows)]
+                cells = [f"{cell} [{change}]" for cell, change in zip(cells, low_high, strict=True)]
+            lines.append(f"| {name} | {scale} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "tuning.md": {"untuned": untuned},
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
     "models.md": {
         "sizes-captions": partial(sizes, "captions"),
