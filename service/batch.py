@@ -1,4 +1,4 @@
-"""Blocks of lists through models, in this process or in several: what a batch needs to know of models.
+"""Blocks of lists through models, in this process, in several or on a cluster: what a batch needs of models.
 
 Each process opens the models once and scores with one thread, unless told otherwise: the last bits of a score
 may depend on the number of threads, and output must not depend on the number of processes.
@@ -6,9 +6,12 @@ may depend on the number of threads, and output must not depend on the number of
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nbest.errors import ConfigError
 
 if TYPE_CHECKING:
     from models.scoring.engine import Precision
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 class Models:
     """The models of a batch, as the command line names them; to be opened in each process.
 
+    device   cpu or cuda
     threads  of torch in each process; None: OMP_NUM_THREADS, else one
     server   where the models are, if not here
     digests  of the server's models, where they are known: others are an error
@@ -34,6 +38,7 @@ class Models:
     threads: int | None = None
     server: "Server | None" = None
     digests: tuple[str, ...] = ()
+    device: str = "cpu"
 
     def known(self, opened: "Sequence[Named]") -> "Models":
         """The same for other processes, which must find the same models."""
@@ -52,33 +57,46 @@ class Models:
         threads = self.threads or (None if os.environ.get("OMP_NUM_THREADS") else 1)
         if threads is not None:
             torch.set_num_threads(threads)
-        return open_scorers(self.names, self_normalized=self.self_normalized, precision=self.precision)
+        return open_scorers(
+            self.names,
+            self_normalized=self.self_normalized,
+            precision=self.precision,
+            device=self.device,
+        )
 
 
 @dataclass(frozen=True)
 class BlockTask:
-    """Makes the function of blocks, in a process of its own."""
+    """Makes the function of blocks, in a process of its own.
+
+    made  what `making` must say there, on a machine that may be another one
+    """
 
     settings: "Settings"
     models: Models
+    made: dict[str, Any] | None = None
 
     def __call__(self) -> "Callable[[Block], Done]":
-        """Opens the models; the function rescores one block."""
+        """Opens the models; the function rescores one block. Raises ConfigError where `made` differs."""
         from functools import partial
 
         from rescoring.batch.block import rescore_block
 
         _say_nothing()  # whatever the models have to say at their opening was said by the first process
-        return partial(rescore_block, settings=self.settings, scorers=self.models.open())
+        scorers = self.models.open()
+        if self.made is not None:
+            _check_made(self.made, making(self.models, scorers))
+        return partial(rescore_block, settings=self.settings, scorers=scorers)
 
 
-def engine(
+@contextmanager
+def engine_here(
     settings: "Settings",
     models: Models,
     opened: "Sequence[TokenScorer]",
     jobs: int,
     say: Callable[[str], None],
-) -> "Engine":
+) -> "Iterator[Engine]":
     """Blocks in order by `jobs` processes; one is this one, with the models that are `opened` already."""
     from rescoring.batch import workers
     from rescoring.batch.block import rescore_block
@@ -89,7 +107,31 @@ def engine(
     def there(blocks: "Iterable[Block]") -> "Iterator[Done]":
         return workers.in_order(BlockTask(settings, models), blocks, jobs, say)
 
-    return here if jobs == 1 else there
+    yield here if jobs == 1 else there
+
+
+@contextmanager
+def engine_on_ray(
+    settings: "Settings",
+    models: Models,
+    names: "Sequence[Named]",
+    jobs: int,
+    blocks: int,
+    say: Callable[[str], None],
+) -> "Iterator[Engine]":
+    """So many `blocks` in order by `jobs` processes of a Ray cluster; 0: all that it has room for.
+
+    Raises ConfigError where Ray is not installed, or the cluster has no processor (device) for a process.
+    """
+    from service.ray_cluster import check_installed
+
+    check_installed("--engine ray")
+    from service import ray_batch
+
+    made = making(models, names)
+    models = replace(models, threads=made.get("threads"))  # whatever the environment says over there
+    with ray_batch.running(BlockTask(settings, models, made), jobs, blocks, say) as engine:
+        yield engine
 
 
 def identity_of_run(
@@ -103,9 +145,6 @@ def identity_of_run(
 
     Whether lists that fail are set aside is not in it: it changes nothing about those that do not.
     """
-    from importlib.metadata import version
-
-    from nbest import __version__
     from rescoring.batch.block import BLOCK_HYPOTHESES
     from rescoring.weights import dump_weights
 
@@ -119,10 +158,18 @@ def identity_of_run(
         "unknown features": settings.unknown_feature,
         "decoder's total": settings.with_total,
         "text": settings.text,
-        "models": {one.name: one.digest for one in names},
-        "version": __version__,
         "block": BLOCK_HYPOTHESES,
     }
+    return found | making(models, names)
+
+
+def making(models: Models, names: "Sequence[Named]") -> dict[str, Any]:
+    """What of a process that has opened the models the bytes depend on, in plain JSON."""
+    from importlib.metadata import version
+
+    from nbest import __version__
+
+    found: dict[str, Any] = {"models": {one.name: one.digest for one in names}, "version": __version__}
     if models.server is not None:
         found["engine"] = ["server"]
     elif models.names:
@@ -132,6 +179,7 @@ def identity_of_run(
 
         found["threads"] = torch.get_num_threads()
         found["engine"] = ["torch " + version("torch"), "native" if kernels() is not None else "torch"]
+        found["device"] = models.device
     return found
 
 
@@ -152,6 +200,19 @@ def _without_unit(path: str) -> str:
 def _stamp(path: Path) -> list[int]:
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
+
+
+def _check_made(there: dict[str, Any], here: dict[str, Any]) -> None:
+    import platform
+
+    for name, expected in there.items():
+        if here.get(name) != expected:
+            raise ConfigError(
+                f"this machine has another {name} than the one that gives out the work",
+                where=platform.node(),
+                expected=str(expected),
+                got=str(here.get(name)),
+            )
 
 
 def _say_nothing() -> None:

@@ -37,8 +37,9 @@ class Output(Protocol):
     def finished(self) -> Sequence[Done]:
         """Blocks of an earlier run, from the first on; without their pieces."""
 
-    def folder(self, number: int) -> Path | None:
-        """Where the files of this block go, for an output that is a directory."""
+    @property
+    def folders(self) -> Path | None:
+        """Where each block has a folder, called by its number, if the output is a directory."""
 
     def add(self, done: Done) -> None:
         """The next block."""
@@ -114,13 +115,11 @@ class _Pieces:
 
 class _Straight:
     finished: Sequence[Done] = ()
+    folders = None
     count = 0
 
     def __init__(self, stream: IO[bytes], pieces: _Pieces) -> None:
         self._stream, self._pieces = stream, pieces
-
-    def folder(self, _number: int) -> None:
-        return None
 
     def add(self, done: Done) -> None:
         self._stream.write(self._pieces.framed(done.piece))
@@ -133,15 +132,24 @@ class _Folders:
     finished: Sequence[Done] = ()
     count = 0
 
-    def __init__(self, fresh: Path, blocks: Path) -> None:
-        self._fresh, self._blocks = fresh, blocks
-
-    def folder(self, number: int) -> Path:
-        return self._blocks / str(number)
+    def __init__(self, fresh: Path, folders: Path) -> None:
+        self._fresh, self.folders = fresh, folders
 
     def add(self, done: Done) -> None:
-        _merge(self.folder(done.number), self._fresh)
+        _merge(_files_of(done, self.folders), self._fresh)
         self.count += 1
+
+
+def _files_of(done: Done, folders: Path) -> Path:
+    """The folder of a block, which another machine may have made."""
+    folder = folders / str(done.number)
+    if done.lists and not folder.is_dir():
+        raise InputError(
+            "the files of a block are not there",
+            where=str(folder),
+            expected="an output directory on a file system that all machines share",
+        )
+    return folder
 
 
 def _merge(folder: Path, into: Path) -> list[tuple[str, int]]:
@@ -169,6 +177,8 @@ def _named(folder: Path) -> Iterator[None]:
 class _ResumableFile:
     """Pieces one behind the other in the journal's folder."""
 
+    folders = None
+
     def __init__(self, journal: Journal, settings: Settings, blocks: int) -> None:
         self._journal, self._settings = journal, settings
         self._path = journal.folder / "output"
@@ -195,9 +205,6 @@ class _ResumableFile:
         if not self._in_place:
             with suppress(OSError):  # what the disk does not take is not finished, and nothing else counts
                 self._stream.close()
-
-    def folder(self, _number: int) -> None:
-        return None
 
     def add(self, done: Done) -> None:
         with _named(self._journal.folder):
@@ -244,9 +251,9 @@ class _ResumableFolder:
 
     def __init__(self, journal: Journal, settings: Settings, blocks: int) -> None:
         self._journal, self._settings = journal, settings
-        self._fresh, self._blocks = journal.folder / "output", journal.folder / "blocks"
+        self._fresh, self.folders = journal.folder / "output", journal.folder / "blocks"
         target = Path(os.path.realpath(settings.out))
-        shutil.rmtree(self._blocks, ignore_errors=True)
+        shutil.rmtree(self.folders, ignore_errors=True)
         whole = len(journal.records) == blocks and _present(target, journal.records) == blocks
         self._in_place = not self._fresh.exists() and whole  # the run was killed after its last step
         if not self._in_place:
@@ -264,14 +271,11 @@ class _ResumableFolder:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def folder(self, number: int) -> Path:
-        return self._blocks / str(number)
-
     def add(self, done: Done) -> None:
         with _named(self._journal.folder):
             if not self._fresh.exists():
                 raise FileNotFoundError
-            folder = self.folder(done.number)
+            folder = _files_of(done, self.folders)
             for file in (one for one in folder.rglob("*") if one.is_file()) if folder.exists() else ():
                 with file.open("rb") as stream:
                     os.fsync(stream.fileno())

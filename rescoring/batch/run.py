@@ -13,7 +13,8 @@ from rescoring.formats.aside import Failure
 from rescoring.formats.external_scores import is_by_line, open_scores
 from rescoring.formats.notes import Notes
 
-Engine = Callable[[Iterable[Block]], Iterator[Done]]  # what became of each block, in their order
+# What became of each block, in their order. Another process may be the one that goes through the blocks.
+Engine = Callable[[Iterable[Block]], Iterator[Done]]
 
 
 @dataclass
@@ -69,7 +70,8 @@ def run(
         summary.add(done)
     progress(summary)
     _check_failures(summary, most_failures)
-    for done in engine(_blocks(lists, settings, external, output)):
+    todo = Remaining(lists, settings, tuple(external), len(output.finished), output.folders)
+    for done in engine(todo):
         output.add(done)
         summary.add(done)
         _check_failures(summary, most_failures)
@@ -78,31 +80,45 @@ def run(
         raise FormatError("every list was set aside", where=lists.source, got=summary.failures[0].error)
 
 
-def _blocks(
-    lists: Blocks, settings: Settings, external: Sequence[tuple[str, Path]], output: Output
-) -> Iterator[Block]:
-    """What is left to do. Score files are taken along with the lists that are done, to stay in step."""
-    scores = [(name, open_scores(name, path)) for name, path in external]
-    if lists.failures and (by_line := [path for _, path in external if is_by_line(path)]):
-        first_failure = lists.failures[0]
-        raise FormatError(
-            "scores by line are out of step where a list was set aside",
-            where=str(by_line[0]),
-            expected="scores by name (SRILM's directory, JSON), or lists that can all be read",
-            got=first_failure.error,
-        )
-    blanks = one_best_blanks(settings.format, lists.ids, lists.source) if settings.one_best else []
-    first = 0
-    for number, block in enumerate(lists):
-        for name, one in scores:
-            check_name(block, name)
-            block = block.with_feature(name, one.take(block))
-        if number >= len(output.finished):
-            between = tuple(blanks[first : first + len(block)])
-            yield Block(number, first, block, between, output.folder(number))
-        first += len(block)
-    for _, one in scores:
-        one.finish()
+@dataclass(frozen=True)
+class Remaining:
+    """What is left to do, from block number `done` on; score files are read along, to stay in step.
+
+    folders  where the folders of blocks are, for an output that is a directory
+    """
+
+    lists: Blocks
+    settings: Settings
+    external: tuple[tuple[str, Path], ...]
+    done: int
+    folders: Path | None
+
+    def __iter__(self) -> Iterator[Block]:
+        """Reads the files anew."""
+        lists = self.lists
+        scores = [(name, open_scores(name, path)) for name, path in self.external]
+        if lists.failures and (by_line := [path for _, path in self.external if is_by_line(path)]):
+            first_failure = lists.failures[0]
+            raise FormatError(
+                "scores by line are out of step where a list was set aside",
+                where=str(by_line[0]),
+                expected="scores by name (SRILM's directory, JSON), or lists that can all be read",
+                got=first_failure.error,
+            )
+        one_best = self.settings.one_best
+        blanks = one_best_blanks(self.settings.format, lists.ids, lists.source) if one_best else []
+        first = 0
+        for number, block in enumerate(lists):
+            for name, one in scores:
+                check_name(block, name)
+                block = block.with_feature(name, one.take(block))
+            if number >= self.done:
+                between = tuple(blanks[first : first + len(block)])
+                folder = None if self.folders is None else self.folders / str(number)
+                yield Block(number, first, block, between, folder)
+            first += len(block)
+        for _, one in scores:
+            one.finish()
 
 
 def _check_failures(summary: Summary, most: int | None) -> None:

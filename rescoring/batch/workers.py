@@ -178,7 +178,7 @@ def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     try:
         task = make()
     except Exception as error:
-        pipe.send((False, _portable(error)))
+        pipe.send((False, portable(error)))
         return
     with suppress(EOFError, OSError):
         pipe.send((True, None))
@@ -187,7 +187,7 @@ def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
             try:
                 answer = (True, task(given))
             except Exception as error:
-                answer = (False, _portable(error))
+                answer = (False, portable(error))
             pipe.send(answer)
 
 
@@ -199,7 +199,7 @@ def _outlive_nobody() -> None:
     os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Errors of ours cross as they are; others as their text, with where they came from."""
     import traceback
 

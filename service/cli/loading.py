@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,17 +29,19 @@ def open_scorers(
     *,
     self_normalized: bool = False,
     precision: "Precision" = "fp32",
+    device: str = "cpu",
     server: "Server | None" = None,
     digests: Sequence[str] = (),
 ) -> "list[TokenScorer]":
     """A scorer for each --lm; raises NotFoundError, ModelFileError, or ConfigError for one named twice.
 
+    device   of models of ours: cpu or cuda
     server   where the models are, if not here; `digests` of them, where they are known already
     """
     scorers = [
         open_remote(server, name, digest)
         if server is not None
-        else open_scorer(name, self_normalized=self_normalized, precision=precision)
+        else open_scorer(name, self_normalized=self_normalized, precision=precision, device=device)
         for name, digest in zip_longest(names, digests[: len(names)])
     ]
     seen = [scorer.name for scorer in scorers]
@@ -54,7 +57,7 @@ def open_scorers(
 
 
 def open_scorer(
-    name: str, *, self_normalized: bool = False, precision: "Precision" = "fp32"
+    name: str, *, self_normalized: bool = False, precision: "Precision" = "fp32", device: str = "cpu"
 ) -> "TokenScorer":
     """The scorer of one --lm: mix:SUM, KIND:PATH where such a scorer is installed, else a model of ours.
 
@@ -62,12 +65,13 @@ def open_scorer(
     """
     from importlib.metadata import entry_points
 
+    open_part = partial(open_scorer, self_normalized=self_normalized, precision=precision, device=device)
     given = _NAMED.fullmatch(name)
     if given and not Path(name).exists():
-        return Renamed(open_scorer(given[2], self_normalized=self_normalized, precision=precision), given[1])
+        return Renamed(open_part(given[2]), given[1])
     kind, colon, path = name.partition(":")
     if kind == "mix" and colon:
-        return _open_mixture(path, self_normalized=self_normalized, precision=precision)
+        return _open_mixture(path, open_part)
     for point in entry_points(group="nbest.scorers", name=kind) if colon else ():
         if self_normalized:
             raise ConfigError(
@@ -79,7 +83,7 @@ def open_scorer(
         return opened
     from models import catalog
 
-    return catalog.open_scorer(name, self_normalized=self_normalized, precision=precision)
+    return catalog.open_scorer(name, device=device, self_normalized=self_normalized, precision=precision)
 
 
 def open_remote(server: "Server", name: str, digest: str | None = None) -> "TokenScorer":
@@ -92,15 +96,12 @@ def open_remote(server: "Server", name: str, digest: str | None = None) -> "Toke
     return RemoteScorer(server, name, digest)
 
 
-def _open_mixture(text: str, *, self_normalized: bool, precision: "Precision") -> "TokenScorer":
+def _open_mixture(text: str, open_part: "Callable[[str], TokenScorer]") -> "TokenScorer":
     """The mixture of ``mix:0.7*small+0.3*kenlm:lm.arpa#50000``, called mix."""
     from rescoring.mixture import MixtureScorer, Part, parse_mixture
 
     return MixtureScorer(
-        [
-            Part(weight, open_scorer(model, self_normalized=self_normalized, precision=precision), unseen)
-            for weight, model, unseen in parse_mixture(text)
-        ]
+        [Part(weight, open_part(model), unseen) for weight, model, unseen in parse_mixture(text)]
     )
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +44,14 @@ def _parse_weights(
 
 
 def _parse_jobs(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """A number of processes; 0 and auto for all processors, None where nothing is asked for."""
-    from rescoring.parallel import processors
-
+    """A number of processes; 0 (and auto) for all processors, None where nothing is asked for."""
     if value is None:
         return None
     if value != "auto" and not (value.isascii() and value.isdigit() and len(value) < 5):
         raise ConfigError(
             "not a number of processes", where="--jobs", expected="N or auto", got=shorten(value)
         )
-    return processors() if value == "auto" or not int(value) else int(value)
+    return 0 if value == "auto" else int(value)
 
 
 @click.command()
@@ -88,11 +86,28 @@ def _parse_jobs(_context: click.Context, _option: click.Parameter, value: str | 
 @click.option("--one-best", is_flag=True, help="Write only the best text of each list.")
 @click.option("--detokenize", is_flag=True, help="With --one-best: English as it is printed.")
 @click.option(
+    "--device",
+    type=click.Choice(("cpu", "cuda")),
+    default="cpu",
+    show_default=True,
+    help="Where nbest's own models run.",
+)
+@click.option(
+    "--engine",
+    "engine_name",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    show_default=True,
+    help="Where the processes are: on this machine, or on the Ray cluster of RAY_ADDRESS (the extra ray). "
+    "The output is the same.",
+)
+@click.option(
     "--jobs",
     callback=_parse_jobs,
     metavar="N",
     help="Processes, each with the models in its memory; the output is the same for any number. 0 or auto: "
-    "all processors, as by default where there are models; 2 with --server.",
+    "all processors, as by default where there are models; 2 with --server; one with --device cuda. On a Ray "
+    "cluster by default all its processors but one, or all its GPUs.",
 )
 @click.option(
     "--threads",
@@ -142,6 +157,8 @@ def rescore(
     text: str | None,
     one_best: bool,
     detokenize: bool,
+    device: str,
+    engine_name: str,
     jobs: int | None,
     threads: int | None,
     progress: bool | None,
@@ -176,12 +193,21 @@ def rescore(
     from rescoring.formats.moses import DECODER_TOTAL
     from rescoring.formats.notes import Notes
     from rescoring.parallel import processors
-    from service.batch import Models, engine, identity_of_run
+    from service.batch import Models, engine_here, engine_on_ray, identity_of_run
     from service.cli.loading import read_weights_for
     from service.cli.main import EXIT_SOME
+    from service.device import check_device
 
     _check(detokenize and not one_best, "only texts are detokenized", "--detokenize", "--one-best")
     _check(max_failed is not None and failed is None, "no list is set aside", "--max-failed", "--failed FILE")
+    on_ray = engine_name == "ray"
+    _check(
+        on_ray and server is not None,
+        "the models of a server are not on a cluster",
+        "--engine ray",
+        "no --server",
+    )
+    _check(device != "cpu" and not lms, "no model to run there", "--device", "--lm")
     _check(resume and restart, "taken up or started over", "--resume", "no --restart")
     service = options.server_of(
         server,
@@ -189,8 +215,11 @@ def rescore(
         lms,
         self_normalized=self_normalized,
         precision=precision != "fp32",
+        device=device != "cpu",
         threads=threads is not None,
     )
+    if not on_ray:
+        check_device(device, "--device")
     began = time.perf_counter()
     said = Progress(progress)
     given = [parse_external(argument) for argument in external]
@@ -211,8 +240,9 @@ def rescore(
         )
         check_target(out, blocks.format.name, one_best=one_best)
         chosen = read_weights_for(weights, blocks) if weights is not None else None
-        models = Models(lms, self_normalized, precision, threads, service)
-        scorers = models.open()
+        models = Models(lms, self_normalized, precision, threads, service, device=device)
+        # The machine that gives out the work needs no GPU: it opens the models for their names alone.
+        scorers = (replace(models, device="cpu") if on_ray else models).open()
         names = [_Name(scorer.name, scorer.digest) for scorer in scorers]
         check_new_names(blocks, names)
         if changes:
@@ -229,24 +259,31 @@ def rescore(
             set_aside=failed is not None,
         )
         _check_before(blocks, settings, names, [name for name, _ in given])
-        if jobs is None:
-            jobs = (_JOBS_OF_SERVER if service else processors()) if scorers else 1
-        jobs = min(jobs, blocks.count)
-        if jobs > 1:
-            models = models.known(names)
-            scorers = []  # they are opened in each process
         summary = Summary(Notes(out), list(blocks.failures))
         files = [lists, *([words_txt] if words_txt else []), *(str(path) for _, path in given)]
         options_of_reading = [features, beam_size, list(external), None if words_txt is None else "words"]
         identity = identity_of_run(settings, models, names, files, options_of_reading)
-        with _output(settings, blocks, lists, identity, resume=resume, restart=restart) as output:
+        if on_ray:
+            scorers = []  # they are opened in each process
+            engine = engine_on_ray(settings, models, names, jobs or 0, blocks.count, _warn)
+        else:
+            if jobs is None:
+                jobs = (_JOBS_OF_SERVER if service else 0) if scorers and device == "cpu" else 1
+            jobs = min(jobs or processors(), blocks.count)
+            if jobs > 1:
+                scorers = []
+            engine = engine_here(settings, models.known(names), scorers, jobs, _warn)
+        with (
+            _output(settings, blocks, lists, identity, resume=resume, restart=restart) as output,
+            engine as working,
+        ):
             try:
                 run(
                     blocks,
                     settings,
                     given,
                     output,
-                    engine(settings, models, scorers, jobs, _warn),
+                    working,
                     summary,
                     most_failures=max_failed,
                     progress=lambda one: said.rescored(one, blocks),
