@@ -31,8 +31,8 @@ def keys() -> None:
     type=click.Choice(("score", "tune", "admin")),
     default=("score",),
     show_default=True,
-    help="What it is good for; several may be given. score: rescore, score and evaluate; tune: write weight "
-    "sets; admin: load and unload models.",
+    help="What it is good for; several may be given. score: rescore, score, evaluate and convert; tune: find "
+    "and write weight sets; admin: load and unload models.",
 )
 @file_option
 def create(name: str, scopes: tuple[str, ...], path: Path) -> None:

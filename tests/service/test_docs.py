@@ -6,12 +6,18 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fastapi.testclient import TestClient
 
+from service import routes
+from service.app import create_app
 from service.cli.main import nbest
+from service.keys import SCOPES
+from service.settings import Settings
 from service.telemetry import Telemetry
 
 WORDS = ("nbest", "curl", "mkdir", "export", "until", "gzip", "etag=", "tail", "python")
@@ -97,3 +103,40 @@ def test_figures_and_options_that_are_named_exist(text: str) -> None:
     pages = (["serve"], ["keys", "create"], ["keys", "list"], ["rescore"], ["score"])
     helps = "".join(CliRunner().invoke(nbest, [*page, "--help"]).stdout for page in pages)
     assert {name for name in options if name not in helps} == {"--compressed", "--data-binary", "--json"}
+
+
+def routes_of_the_table(text: str) -> set[tuple[str, str]]:
+    """(method, path) of every row, short names too."""
+    rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE).*?) \| \w+ \|", text, re.MULTILINE)
+    found = set()
+    for row in rows:
+        methods = re.findall(r"GET|POST|PUT|DELETE", row)
+        paths = re.findall(r"/[a-z0-9/{}_.]*", row)
+        found |= {(method, path) for method in methods for path in paths}
+    return found
+
+
+def test_the_table_of_routes_is_that_of_the_service(text: str) -> None:
+    names = [path.stem for path in Path(routes.__file__).parent.glob("*.py") if path.stem != "__init__"]
+    routers = [import_module(f"service.routes.{name}").router for name in names]
+    own = {(method, one.path) for router in routers for one in router.routes for method in one.methods}
+    assert routes_of_the_table(text) == own | {("GET", "/web/"), ("GET", "/openapi.json")}
+
+
+def test_the_table_of_routes_names_their_scopes(text: str, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    made = {}
+    for scope in SCOPES:
+        created = CliRunner().invoke(nbest, ["keys", "create", scope, "--scope", scope, "--keys", str(keys)])
+        made[scope] = created.stdout.split("\n")[0]
+    with TestClient(create_app(Settings(keys=keys, access_log=False))) as client:
+        for row, scope in re.findall(r"^\| (`(?:GET|POST|PUT|DELETE).*?) \| (\w+) \|", text, re.MULTILINE):
+            for method, path in routes_of_the_table(f"| {row} | {scope} |"):
+                refused = {None: client.request(method, path).status_code == 401} | {
+                    name: client.request(method, path, headers={"Authorization": f"Bearer {key}"}).status_code
+                    == 403
+                    for name, key in made.items()
+                }
+                allowed = {name for name, no in refused.items() if not no}
+                expected = {"none": {None, *SCOPES}, "any": set(SCOPES)}.get(scope, {scope})
+                assert allowed == expected, (method, path)
