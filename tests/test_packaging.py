@@ -1,5 +1,7 @@
 """What is built is complete, and works where there is no checkout."""
 
+import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import nbest
+import nbest_client
 
 ROOMS = ("nbest", "service", "models", "rescoring")
 JUNK = {"__pycache__", ".DS_Store"}
@@ -91,12 +94,69 @@ def test_both_archives_carry_one_version(built: Path, wheel: Path, repository: P
     ]
     metadata = zipfile.ZipFile(wheel).read(f"nbest-{version}.dist-info/METADATA").decode()
     assert f"\nVersion: {version}\n" in metadata
-    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    # The program's licence, and that of the models that ship with it.
+    assert "\nLicense-Expression: Apache-2.0 AND CC-BY-SA-4.0\n" in metadata
     with tarfile.open(built / f"nbest-{version}.tar.gz") as archive:
         information = archive.extractfile(f"nbest-{version}/PKG-INFO")
         assert information is not None
         assert f"\nVersion: {version}\n" in information.read().decode()
-    assert f"## [{version}]" in (repository / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_the_wheel_of_the_archive_is_the_wheel_of_the_tree(
+    wheel: Path, repository: Path, tmp_path: Path
+) -> None:
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, ".", cwd=repository)
+    (other,) = tmp_path.glob("*.whl")
+    assert other.name == wheel.name
+    first, second = zipfile.ZipFile(wheel), zipfile.ZipFile(other)
+    assert sorted(first.namelist()) == sorted(second.namelist())
+    assert [name for name in first.namelist() if first.read(name) != second.read(name)] == []
+
+
+def test_the_archive_holds_what_a_packager_needs_and_nothing_of_ours_alone(built: Path) -> None:
+    with tarfile.open(built / f"nbest-{nbest.__version__}.tar.gz") as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {"README.md", "LICENSE", "CHANGELOG.md", "constraints.txt", "pyproject.toml", "PKG-INFO"}
+    assert needed | {"models/pretrained/NOTICE"} <= names
+    own = {name.partition("/")[0] for name in names} - set(ROOMS) - needed - {".gitignore"}
+    assert own == set()
+
+
+def test_one_version_and_the_changelog_begins_with_it(repository: Path) -> None:
+    native = tomllib.loads((repository / "native/pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert {nbest.__version__, nbest_client.__version__} == {native}
+    text = (repository / "CHANGELOG.md").read_text("utf-8")
+    heads = re.findall(r"^## \[(.+?)\](.*)$", text, re.MULTILINE)
+    assert heads[0] == ("Unreleased", "")
+    versions = [head for head, _ in heads[1:]]
+    assert versions[0] == nbest.__version__
+    numbers = [tuple(map(int, version.split("."))) for version in versions]
+    assert numbers == sorted(set(numbers), reverse=True)
+    for _, date in heads[1:]:
+        assert re.fullmatch(r" - (unreleased|20\d\d-[01]\d-[0-3]\d)", date)
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= {
+        "Added",
+        "Changed",
+        "Deprecated",
+        "Removed",
+        "Fixed",
+        "Security",
+    }
+
+
+def test_weights_that_ship_are_under_the_licence_of_the_notice_and_its_sources_are_named(
+    repository: Path,
+) -> None:
+    notice = (repository / "models/pretrained/NOTICE").read_text("utf-8")
+    assert "creativecommons.org/licenses/by-sa/4.0/" in notice
+    for model in shipped_models(repository):
+        card = json.loads((repository / "models/pretrained" / model / "card.json").read_text("utf-8"))
+        assert card["licence"] == "CC BY-SA 4.0"
+        for source in card["attribution"]:
+            name = source.partition(" (")[0].removesuffix(" sentences").removesuffix(" addresses")
+            assert name.removesuffix(" English novels") in notice, source
+            for licence in re.findall(r"CC[ 0-9A-Z.-]*\d(?: FR)?", source):
+                assert licence in notice, source
 
 
 def test_the_wheel_asks_for_what_the_project_says(wheel: Path, repository: Path) -> None:
