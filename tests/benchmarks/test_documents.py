@@ -1,0 +1,166 @@
+"""Tables of docs/ that are written by hand say what the committed results say, figure by figure."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+Rows = list[Sequence[float]]
+
+
+def table(document: str, head: str) -> list[str]:
+    """The rows of the one table whose head begins so, without their first cell."""
+    lines = document.split("\n")
+    (at,) = [place for place, line in enumerate(lines) if line.startswith(head)]
+    rows = []
+    for line in lines[at + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append(line.split("|", 2)[2])
+    return rows
+
+
+def figures(row: str) -> list[tuple[float, float]]:
+    """(number, half a unit of its last digit) of every number; what stands in words is none."""
+    found = []
+    for text in re.findall(r"(?<![\w/.])\d[\d,]*(?:\.\d+)?(?![\w/])", re.sub(r"`[^`]*`", "", row)):
+        number = text.rstrip(",").replace(",", "")
+        found.append((float(number), 0.5 * 10.0 ** -len(number.partition(".")[2])))
+    return found
+
+
+def precision(found: Any) -> Rows:
+    rows: Rows = []
+    for one in found["rows"]:
+        moved = max(abs(int8 - exact) for exact, int8 in one["scores_exact_and_int8"])
+        nats = one["nats_a_token"]
+        changed, within = sum(one["changed_1_bests"]), sum(one["of_these_within_noise"])
+        nats_a_token = [nats["mean"], nats["percentile_99_9"]]
+        rows.append([one["lists"], *nats_a_token, changed, 100 * one["share_changed"], within, moved])
+    whole = found["all"]
+    shares = [whole["changed"], 100 * whole["share_changed"], whole["of_these_within_noise"]]
+    return [*rows, [whole["1_bests"], 1, *shares]]
+
+
+def slim_output(found: Any) -> Rows:
+    names = ("logits, torch dense", "normaliser, torch dense", "normaliser, kernels dense")
+    rows: Rows = []
+    for one in found["measured"]:
+        contenders = one["contenders"]
+        faster = [contenders[name]["slim_times_as_fast"] for name in names]
+        faster.append(contenders["normaliser, kernels dense in floats"]["slim_times_as_fast"])
+        slim = contenders["normaliser, slim"]["milliseconds"]
+        rows.append([one["parts"], one["sub_vectors"], slim, *faster])
+    return rows
+
+
+def memory(found: Any) -> Rows:
+    rows: Rows = []
+    mib = 2.0**20
+    for one in found["measured"]:
+        disk, resident = one["disk"], one["model_resident"]
+        peaks = [value for few, peak in one["scoring_peak"].items() for value in (peak / mib, int(few))]
+        sizes = [disk / mib, resident / mib, resident / disk, one["vocabulary"] / mib]
+        rows.append([one["words"], *sizes, *peaks])
+    return rows
+
+
+def beside_others(found: Any) -> Rows:
+    names = (
+        "plain torch",
+        "plain torch, distinct, bf16, batch 128",
+        "ONNX Runtime, fp32, batch 256",
+        "ONNX Runtime, int8, batch 128",
+        "torch engine, fp32",
+        "engine, fp32",
+    )
+    rows: Rows = []
+    for name in names:
+        both = []
+        for one in found["measured"]:
+            # the best batch of the contender, as the table has it
+            stem = name.partition(", batch")[0]
+            same = [each for key, each in one["contenders"].items() if key.partition(", batch")[0] == stem]
+            best = min(same, key=lambda each: each["seconds"])
+            both += [best["seconds"], best["times_as_fast_as_plain"]]
+        rows.append(both)
+    return rows
+
+
+def serving(found: Any) -> Rows:
+    rows: Rows = []
+    for one in found["throughput"]["clients"].values():
+        waits = [one[f"p{part}_ms"] / 1000 for part in (50, 95, 99)]
+        rows.append([one["hypotheses_per_second"], one["share_of_engine"], *waits])
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("document", "head", "results", "rows"),
+    [
+        ("performance", "| model | lists, five tunings", "precision", precision),
+        ("performance", "| V | stored ", "slim_output", slim_output),
+        ("performance", "| model | V | weights", "memory", memory),
+        ("performance", "| | translation: seconds", "scoring-1", beside_others),
+        ("performance", "| clients | ", "serving", serving),
+    ],
+)
+def test_a_table_says_what_was_measured(
+    repository: Path, document: str, head: str, results: str, rows: Callable[[Any], Rows]
+) -> None:
+    found = json.loads((repository / f"benchmarks/results/{results}.json").read_text("utf-8"))
+    expected = rows(found)
+    told = table((repository / f"docs/{document}.md").read_text("utf-8"), head)
+    assert len(told) >= len(expected)
+    for row, numbers in zip(told, expected, strict=False):
+        shown = figures(row)
+        assert len(shown) == len(numbers), (row, numbers)
+        for (number, half), measured in zip(shown, numbers, strict=True):
+            assert number == pytest.approx(measured, abs=half * 1.02 + 1e-12), (row, numbers)
+
+
+def test_the_table_of_tuning_says_what_was_measured(repository: Path) -> None:
+    found = json.loads((repository / "benchmarks/results/tuning.json").read_text("utf-8"))["results"]
+    told = table((repository / "docs/tuning.md").read_text("utf-8"), "| lists and method")
+    names = ("counts", "mert, 1 restart", "mert, 20 restarts", "asr", "asr, Kaldi's grid")
+    for row, name in zip(told, names, strict=True):
+        one = found[name]
+        wanted = [one["median_seconds"], min(one["seconds"]), max(one["seconds"])]
+        if "dev" in one:
+            wanted += [one["median_dev"], min(one["dev"]), max(one["dev"])]
+        if len(one["seconds"]) == 1:
+            wanted = [one["median_seconds"], one["median_dev"]]
+        shown = figures("|".join(row.split("|")[:2]).replace("-", " "))
+        assert len(shown) == len(wanted), row
+        for (number, half), measured in zip(shown, wanted, strict=True):
+            assert number == pytest.approx(measured, abs=half * 1.02), row
+
+
+def test_the_prose_about_untuned_weights(repository: Path) -> None:
+    """What docs/tuning.md says of the table above it."""
+    text = (repository / "docs/tuning.md").read_text("utf-8")
+    tasks = json.loads((repository / "benchmarks/results/untuned.json").read_text("utf-8"))["tasks"]
+    tuned = json.loads((repository / "benchmarks/results/asr.json").read_text("utf-8"))["rows"]
+    for model in ("small", "base"):
+        asr, mt = tasks["asr"], tasks["mt"]
+        own = asr["models"][model]["rules"]["list"]["1.0"]
+        gain = asr["decoder"]["test"]["score"] - own["test"]
+        best = fmean(one["test"]["score"] for one in tuned[f"+ {model}"]["tunings"])
+        assert f"{gain:.1f} of the {asr['decoder']['test']['score'] - best:.1f} (`{model}`)" in text
+        low, high = mt["models"][model]["rules"]["list"]["1.0"]["change"]
+        assert low < 0 < high  # "within chance"
+        fixed = mt["decoder"]["test"]["score"] - mt["models"][model]["rules"]["fixed"]["1.0"]["test"]
+        assert f"{fixed:.1f}" in re.search(r"1 costs (.*?) BLEU", text)[1].split(" and ")  # type: ignore[index]
+
+
+def test_figures_are_read_as_they_are_printed() -> None:
+    assert figures(" 1/8 of 5,000 | 0.63%, 12 (small-512) `9` |") == [
+        (5000, 0.5),
+        (0.63, 0.005),
+        (12, 0.5),
+        (512, 0.5),
+    ]
