@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import papers
 from picture import CORPORA, models_of, picture
 
 HERE = Path(__file__).resolve().parent
@@ -72,49 +73,19 @@ def task(name: str, larger_is_better: bool) -> str:
     return table(results["rows"], larger_is_better)
 
 
-# Papers' rows: label, test perplexity, millions of bytes as the paper counts them, our results by name
-Row = tuple[str, float | None, float | None, str]
-PAPERS: Mapping[str, tuple[Row, ...]] = {
-    "ptb-500": (  # Table 2 of "Binarized LSTM Language Model", 500 units
-        ("LSTM", 91.8, 48.0, "ptb-lstm-500"),
-        ("BELM", 88.0, 11.3, "ptb-belm-500"),
-        ("BLLM", 95.2, 1.6, "ptb-bllm-500"),
-    ),
-}
-
-
-def papers(rows: tuple[Row, ...]) -> str:
-    """A paper's rows beside ours; the first row is what the others are held against."""
-    lines = [
-        "| model | paper: test perplexity | against the first | ours: test perplexity | against the first | "
-        "paper's bytes | file | learning rates tried |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    first: float | None = None
-    for label, wanted, megabytes, name in rows:
-        path = RESULTS / "models" / f"{name}.json"
-        paper = f"| {label} | {wanted} | {_change(wanted, rows[0][1])} |"
-        if not path.exists():
-            lines.append(f"{paper} not trained yet | | {megabytes} MB | | |")
-            continue
-        found = json.loads(path.read_text(encoding="utf-8"))
-        ours = found["perplexity"]["test, stream state"]["perplexity"]
-        first = first or ours
-        sizes = f"{found['paper_bytes'] / 1e6:.1f} MB | {found['weights_bytes']:,}"
-        rates = ", ".join(str(rate) for rate in found.get("learning_rates", []))
-        lines.append(f"{paper} {ours:.1f} | {_change(ours, first)} | {sizes} | {rates} |")
+def sizes(corpus: str) -> str:
+    """Every model of a corpus, smallest first: the picture in numbers."""
+    results = model_results()
+    lines = ["| model | weight file, bytes | as the papers count | perplexity |", "|---|---|---|---|"]
+    for model in models_of(results, corpus):
+        counted = f"{results[f'{corpus}-{model.name}']['paper_bytes'] / 1e6:.2f} MB"
+        lines.append(f"| {model.name} | {model.size:,} | {counted} | {model.perplexity:.2f} |")
     return "\n".join(lines)
 
 
-def _change(value: float | None, first: float | None) -> str:
-    return "" if value is None or first is None or value == first else f"{100 * (value / first - 1):+.1f}%"
-
-
-def sizes(corpus: str) -> str:
-    """Every model of a corpus, smallest first: the picture in numbers."""
-    lines = ["| model | weight file, bytes | perplexity |", "|---|---|---|"]
-    own = models_of(model_results(), corpus)
-    return "\n".join([*lines, *(f"| {m.name} | {m.size:,} | {m.perplexity:.2f} |" for m in own)])
+def rows_of_papers(name: str) -> str:
+    """One of the papers' tables."""
+    return papers.table(papers.PAPERS[name], model_results())
 
 
 def model_results() -> dict[str, dict[str, Any]]:
@@ -159,7 +130,8 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
     "models.md": {
         "sizes-captions": partial(sizes, "captions"),
-        **{name: partial(papers, rows) for name, rows in PAPERS.items()},
+        "sizes-ptb": partial(sizes, "ptb"),
+        **{name: partial(rows_of_papers, name) for name in papers.PAPERS},
     },
 }
 
