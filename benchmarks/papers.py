@@ -4,6 +4,7 @@ The first row of a table is what the others are held against. A row whose model 
 and so does one that is worse than the paper's before enough was tried.
 """
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from models.training.recipe import Recipe, make_recipe, read_recipe
 RECIPES = Path(__file__).resolve().parents[1] / "models" / "training" / "recipes"
 PERPLEXITY = "test, stream state"  # over running text, </s> counted
 FIRST_WITHIN = 1.03  # of the paper's, for the row that others are held against
-OTHERS_WITHIN = 0.01  # above the paper's change against its first row
+OTHERS_WITHIN = 0.01  # above the paper's change against its first row, or two standard deviations over seeds
 RATES, STARTS = 3, 2  # to be tried before a row counts as worse than the paper's
 
 
@@ -86,7 +87,8 @@ def table(rows: Sequence[Row], results: Mapping[str, Mapping[str, Any]]) -> str:
         trials = found.get("trials", [])
         is_trained = "compression" not in found["training"]
         tried = tuning(trials) if is_trained else "not trained again"
-        if is_trained and is_worse(row, rows[0], value, first) and not is_tuned(trials):
+        worse = is_worse(row, rows[0], value, first, seed_deviation(trials))
+        if is_trained and worse and not is_tuned(trials):
             tried += "; not tuned enough to be called worse"
         lines.append(f"| {row.label} | {how} | {theirs} | {ours} | {size} | {tried} |")
     return "\n".join(lines)
@@ -96,13 +98,31 @@ def _change(value: float | None, first: float | None) -> str:
     return "" if value is None or first is None or value == first else f"{100 * (value / first - 1):+.1f}%"
 
 
-def is_worse(row: Row, first_row: Row, value: float, first: float | None) -> bool:
-    """Whether ours is worse than the paper's: the first row itself, of any other the change against it."""
+def is_worse(row: Row, first_row: Row, value: float, first: float | None, deviation: float = 0.0) -> bool:
+    """Whether ours is worse than the paper's: the first row itself, of any other the change against it.
+
+    deviation  over seeds, relative
+    """
     if row.perplexity is None or first_row.perplexity is None or first is None:
         return False
     if row is first_row:
         return value > FIRST_WITHIN * row.perplexity
-    return value / first > row.perplexity / first_row.perplexity + OTHERS_WITHIN
+    return value / first > row.perplexity / first_row.perplexity + max(OTHERS_WITHIN, 2 * deviation)
+
+
+def seed_deviation(trials: Sequence[Mapping[str, Any]]) -> float:
+    """Relative standard deviation on validation of the best run and those that differ in the seed alone."""
+    if not trials:
+        return 0.0
+    best = min(trials, key=lambda trial: trial["validation_perplexity"])
+
+    def apart_from_seed(trial: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in trial.items() if k not in ("name", "seed", "validation_perplexity")}
+
+    alike = [
+        trial["validation_perplexity"] for trial in trials if apart_from_seed(trial) == apart_from_seed(best)
+    ]
+    return statistics.stdev(alike) / statistics.fmean(alike) if len(alike) > 1 else 0.0
 
 
 def is_tuned(trials: Sequence[Mapping[str, Any]]) -> bool:

@@ -129,6 +129,21 @@ def test_when_a_row_is_worse(
     assert papers.is_worse(papers.Row("ours alone", None, "", "b"), rows[0], 1e9, 1.0) is False
 
 
+def test_runs_that_differ_in_the_seed_alone_widen_what_is_as_good(papers: ModuleType) -> None:
+    trials = [
+        _trial(validation=90.0),
+        _trial(seed=2, validation=92.0),
+        _trial(10.0, validation=120.0),
+        _trial(init="m", validation=95.0),
+    ]
+    deviation = papers.seed_deviation(trials)
+    assert deviation == pytest.approx(2**0.5 / 91)
+    assert papers.seed_deviation(trials[:1]) == papers.seed_deviation([]) == 0
+    rows = [papers.Row(*FIRST), papers.Row(*SECOND)]
+    assert papers.is_worse(rows[1], rows[0], 96.3, 90.0)  # +7%: 3 points above the paper's +4%
+    assert not papers.is_worse(rows[1], rows[0], 96.3, 90.0, deviation)  # within 3.1
+
+
 def test_a_table(papers: ModuleType) -> None:
     rows = [papers.Row(*FIRST), papers.Row(*SECOND), papers.Row("third", None, "", "c")]
     enough = [_trial(10.0), _trial(20.0), _trial(40.0), _trial(seed=2)]
