@@ -238,19 +238,18 @@ def checked(check: Callable[[str], None]) -> Callable[..., str | None]:
 
 def out(
     help: str,  # noqa: A002
-    name: str = "--out",
-    *,
+    *names: str,
     required: bool = False,
     default: str | None = "-",
     check: Callable[[str], None] | None = check_output,
 ) -> Callable[[F], F]:
-    """--out: a file, written whole or not at all; standard output by default.
+    """--out, or other `names`: a file, written whole or not at all; standard output by default.
 
     `check` None is for lists: only their format says whether they go to a file.
     """
     # click takes a default of None for a value, and asks for no required option that has one.
     return click.option(
-        name,
+        *(names or ("--out",)),
         **({"required": True} if required else {"default": default}),
         callback=checked(check) if check else None,
         metavar="FILE",

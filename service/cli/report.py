@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @options.samples
 @options.seed
 @options.as_json
-@options.out("The report: one HTML file that needs nothing else.", "--html", required=True)
+@options.out("The report: one HTML file that needs nothing else.", "--html", "--out", "html", required=True)
 def report(
     lists: str,
     references: tuple[str, ...],

@@ -176,8 +176,8 @@ def rescore(
     (NAME.oov), word_count, and totals that decoders add. To add a model to a decoder as it is tuned:
     --weights moses.ini --lm small --weight small=0.5 (try some values on lists with references, or let
     `nbest tune --initial moses.ini` find all of them). Without any weights the decoder's total ranks with
-    the models, which are weighed by how far each list is spread (untuned, and a warning says so; docs/tuning.md);
-    features without a total are refused then.
+    the models, which are weighed by how far each list is spread: untuned, as a warning says (docs/tuning.md).
+    Features without a total are refused then.
 
     A run that was killed is taken up where it was when the same command is given again: until it is done, its
     finished blocks stand in OUT.nbest-partial.

@@ -17,10 +17,24 @@ if TYPE_CHECKING:
 _BLOCK = 4096  # sentences scored at once
 
 
+def _only_one(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> str:
+    """The model; of several, which every other command takes, the last would else win unsaid."""
+    from nbest.errors import ConfigError
+
+    if len(names) > 1:
+        raise ConfigError("one model at a time", where="--lm", expected="one --lm", got=", ".join(names))
+    return names[0]
+
+
 @click.command()
 @click.argument("sentences", default="-")
 @click.option(
-    "--lm", required=True, metavar="MODEL", help="A directory, a shipped model's name, or kenlm:FILE."
+    "--lm",
+    required=True,
+    multiple=True,
+    callback=_only_one,
+    metavar="MODEL",
+    help="A directory, a shipped model's name, or kenlm:FILE.",
 )
 @click.option("--print-text", is_flag=True, help="Print the sentence too.")
 @click.option("--tokens", is_flag=True, help="One line per token instead: sentence, token, log-prob, OOV.")

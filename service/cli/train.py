@@ -12,6 +12,7 @@ from service.cli import options
 # Said here because the help must not wait for torch; a test holds both against what there is.
 SYSTEMS = ("lstm", "belm", "bllm", "slim", "hashnet", "sparse", "low-rank", "projected", "tensor-train")
 RECIPES = (
+    "adapt",
     "captions",
     "english-small",
     "english-base",
@@ -94,7 +95,7 @@ def _check_place(path: str) -> None:
     "--init",
     metavar="MODEL",
     help="Start from a trained model, a directory or one that ships: its words and its matrices; the very "
-    "same model unless a system or sizes are given.",
+    "same model unless a system or sizes are given. With --recipe adapt it learns your text in one pass.",
 )
 @click.option(
     "--teacher",

@@ -72,3 +72,10 @@ def test_training_reads_its_texts_more_than_once(run: Any, text: Path, option: s
     result = run(*arguments, option, "-")
     assert result.stderr == "nbest: error: -: cannot be read more than once; expected a file\n"
     assert result.exit_code == 2
+
+
+def test_score_takes_one_model_and_says_so(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a man\n")
+    result = run("score", tmp_path / "text", "--lm", "small", "--lm", "base")
+    assert result.exit_code == 2
+    assert "--lm: one model at a time; expected one --lm; got small, base" in result.stderr

@@ -135,7 +135,7 @@ def test_a_finished_training_is_said_to_be_finished(trained: Any, tmp_path: Path
         (["--set", "leraning_rate=1"], "--set: no such value of a recipe; expected one of ar_alpha, averaging, "),
         (["--system", "slim", "--option", "partz=3"], "--option: no such option of the system slim; expected one of assignment, "),
         (["--system", "hashnet", "--option", "partz=3"], "--option: no such option of the system hashnet; expected one of assignment, "),
-        (["--recipe", "captoins"], "--recipe: no such recipe; expected a TOML file, or one that ships: captions, english-small, "),
+        (["--recipe", "captoins"], "--recipe: no such recipe; expected a TOML file, or one that ships: adapt, captions, "),
         (["--recipe", "{work}/r.toml"], "{work}/r.toml: no such value of a recipe; expected one of ar_alpha, "),
     ],
 )  # fmt: skip
