@@ -123,9 +123,9 @@ def engine_on_ray(
 
     Raises ConfigError where Ray is not installed, or the cluster has no processor (device) for a process.
     """
-    from service.ray_cluster import check_installed
+    from service import ray_cluster
 
-    check_installed("--engine ray")
+    ray_cluster.prepare("--engine ray")
     from service import ray_batch
 
     made = making(models, names)

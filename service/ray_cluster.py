@@ -24,10 +24,15 @@ LONGEST_PLACE = 30  # letters: names of sockets end 75 further on, and the syste
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def check_installed(where: str) -> None:
-    """Raises ConfigError, naming the extra, unless Ray is there."""
+def prepare(where: str) -> None:
+    """To be called before Ray is imported, when it reads its settings. Raises ConfigError where it is not."""
     if find_spec("ray") is None:
         raise ConfigError("Ray is not installed", where=where, expected="pip install 'nbest[ray]'")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ parts write on standard error
+    # What it has to tell of processes that died it would print on standard output, where lists may go.
+    os.environ.update(RAY_DEDUP_LOGS="1", RAY_DEDUP_LOGS_SKIP_REGEX="^")
+    os.environ.pop("RAY_DEDUP_LOGS_ALLOW_REGEX", None)
 
 
 @contextmanager
@@ -51,8 +56,6 @@ def connected(processors: int) -> Iterator[None]:
             expected="the command to run there (ray job submit, or on the head with RAY_ADDRESS=auto)",
             got=shorten(address),
         )
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its C++ parts write on standard error
     with tempfile.TemporaryDirectory(prefix="ray-", dir=_place(), ignore_cleanup_errors=True) as folder:
         try:
             with _own_signals(), _silent():

@@ -17,6 +17,7 @@ import pytest
 
 from rescoring.batch.block import BLOCK_HYPOTHESES
 from rescoring.formats import read_nbest, write_nbest
+from service import ray_cluster
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 WEIGHTS = '{"format": "nbest-weights/1", "features": {"LM0": 1, "TM0": [0.5, -1]}}'
@@ -363,12 +364,27 @@ def test_failed_lists_are_written_by_id_and_the_run_goes_on(run: Any, lists: Pat
         (["--resume", "--restart"], "--resume: taken up or started over; expected no --restart"),
         (["--jobs", "many"], "--jobs: not a number of processes; expected N or auto; got 'many'"),
         (["--failed", "/no/such/place"], "/no/such: no such directory"),
+        (
+            ["--engine", "ray", "--server", "http://localhost:1", "--lm", "small"],
+            "--engine ray: the models of a server are not on a cluster; expected no --server",
+        ),
+        (["--device", "cuda"], "--device: no model to run there; expected --lm"),
     ],
 )
 def test_options_that_make_no_sense(run: Any, lists: Path, given: list[str], message: str) -> None:
     result = run("rescore", lists, *given)
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"nbest: error: {message}" in result.stderr
+
+
+def test_where_ray_is_not_installed_the_extra_is_named(
+    run: Any, lists: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda _: None)
+    result = run("rescore", lists, "--engine", "ray", "--out", tmp_path / "out")
+    assert (result.exit_code, (tmp_path / "out").exists()) == (2, False)
+    error = "nbest: error: --engine ray: Ray is not installed; expected pip install 'nbest[ray]'"
+    assert error in result.stderr
 
 
 def test_a_small_file_leaves_nothing_beside_it(run: Any, lists: Path, tmp_path: Path) -> None:
