@@ -1,11 +1,12 @@
-"""Throughput and memory of `nbest rescore` on a large file, by number of processes and by size.
+"""Throughput and memory of `nbest rescore` on a large file, by engine, number of processes and size.
 
-    OMP_NUM_THREADS=1 python benchmarks/batch.py LISTS.nbest.gz --lm small --out benchmarks/results
+    OMP_NUM_THREADS=1 python benchmarks/batch.py LISTS.nbest.gz --lm small --ray 1 2 --out benchmarks/results
 
-Each figure is of a command of its own, as a user runs it. Rounds go through the numbers of processes in turn,
-so that whatever else the machine does meets all of them; a ratio is the median of the rounds' own ratios.
-Memory is the most that a process held, of the file and of the same lists many times over (with new ids),
-ranked by the decoder's total alone: what a model needs does not grow with the file.
+Each figure is of a command of its own, as a user runs it. Rounds go through the engines in turn, so that
+whatever else the machine does meets all of them; a ratio is the median of the rounds' own ratios. Of each
+command the part that does not grow with the file is what it takes for the first list alone. Memory is the
+most that a process held, of the file and of the same lists many times over (with new ids), ranked by the
+decoder's total alone: what a model needs does not grow with the file.
 """
 
 import argparse
@@ -17,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import harness
 
 from nbest.files import read_lines, write_whole
+from rescoring.formats import open_blocks
 
 RESCORE = [sys.executable, "-m", "service.cli.main", "rescore"]
 
@@ -34,18 +36,22 @@ def main() -> None:
     parser.add_argument("lists", type=Path)
     parser.add_argument("--lm", default="small")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--ray", type=int, nargs="*", default=[], help="processes on Ray, beside them")
     parser.add_argument("--copies", type=int, default=20, help="of the lists, for the memory")
     parser.add_argument("--most-lists", type=int, help="use no more of them")
     harness.add_options(parser, rounds=3)
     arguments = parser.parse_args()
     made = harness.begin(arguments)
+    engines = {f"{jobs}": ["--jobs", str(jobs)] for jobs in arguments.jobs}
+    engines |= {f"ray {jobs}": ["--engine", "ray", "--jobs", str(jobs)] for jobs in arguments.ray}
     with tempfile.TemporaryDirectory() as folder:
-        lists = Path(folder) / "lists.gz"
+        lists, first = Path(folder) / "lists.gz", Path(folder) / "first.gz"
         count = copied(arguments.lists, lists, 1, arguments.most_lists)
+        copied(arguments.lists, first, 1, 1)
         document = {
             "made": made,
-            "lists": {"file": arguments.lists.name, "hypotheses": count},
-            "throughput": throughput(lists, count, arguments, Path(folder)),
+            "lists": {"file": arguments.lists.name, "hypotheses": count, **reading(lists)},
+            "throughput": throughput(lists, first, count, engines, arguments, Path(folder)),
             "memory": memory(lists, arguments, Path(folder)),
         }
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -65,33 +71,47 @@ def copied(source: Path, target: Path, copies: int, most: int | None = None) -> 
     return copies * len(kept)
 
 
-def throughput(lists: Path, count: int, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Seconds by number of processes, the start of the command and the first look at the file included."""
-    seconds: dict[int, list[float]] = {jobs: [] for jobs in arguments.jobs}
+def reading(lists: Path) -> dict[str, Any]:
+    """How many lists there are, and the seconds that one process takes to look through them once."""
+    begun = time.perf_counter()
+    with open_blocks(lists) as blocks:
+        return {"lists": len(blocks.ids), "reading_seconds": round(time.perf_counter() - begun, 3)}
+
+
+def throughput(
+    lists: Path,
+    first: Path,
+    count: int,
+    engines: Mapping[str, Sequence[str]],
+    arguments: argparse.Namespace,
+    folder: Path,
+) -> dict[str, Any]:
+    """Seconds by engine, with the start of the command and the first look at the file; those of the start."""
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    starts: dict[str, list[float]] = {name: [] for name in engines}
     outputs = set()
+    out = folder / "out.gz"
     for _ in range(arguments.rounds):
-        for jobs in arguments.jobs:
-            out = folder / "out.gz"
-            given = ["--lm", arguments.lm, "--jobs", str(jobs), "--threads", str(arguments.threads)]
-            begun = time.perf_counter()
-            rescore(lists, out, given)
-            seconds[jobs].append(time.perf_counter() - begun)
+        for name, options in engines.items():
+            given = ["--lm", arguments.lm, *options, "--threads", str(arguments.threads)]
+            starts[name].append(rescore(first, folder / "first.out", given))
+            seconds[name].append(rescore(lists, out, given))
             outputs.add(out.read_bytes())
     if len(outputs) > 1:
-        sys.exit("the output is not the same for every number of processes")
-    first = arguments.jobs[0]
+        sys.exit("the output is not the same for every engine and number of processes")
+    base = next(iter(engines))
     found = {}
-    for jobs, several in seconds.items():
-        ratio = harness.median_ratio(seconds[first], several)
+    for name, several in seconds.items():
         middle = statistics.median(several)
-        found[str(jobs)] = {
+        found[name] = {
             "seconds": round(middle, 2),
+            "start_seconds": round(statistics.median(starts[name]), 2),
             "hypotheses_a_second": round(count / middle),
-            "times_as_fast": round(ratio, 2),
+            "times_as_fast": round(harness.median_ratio(seconds[base], several), 2),
             "rounds": [round(one, 2) for one in several],
         }
-        print(f"{jobs} processes: {found[str(jobs)]}", flush=True)
-    return found
+        print(f"{name} processes: {found[name]}", flush=True)
+    return {"output_bytes": out.stat().st_size, "engines": found}
 
 
 def memory(lists: Path, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -106,11 +126,15 @@ def memory(lists: Path, arguments: argparse.Namespace, folder: Path) -> dict[str
     return found
 
 
-def rescore(lists: Path, out: Path, given: Sequence[str]) -> None:
-    """The command, for its time."""
+def rescore(lists: Path, out: Path, given: Sequence[str]) -> float:
+    """The command; its seconds."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     command = [*RESCORE, str(lists), *given, "--out", str(out)]
-    subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    begun = time.perf_counter()
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return time.perf_counter() - begun
 
 
 def peak_megabytes(command: Sequence[str]) -> int:

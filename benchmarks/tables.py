@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import batch_tables
 import papers
 from picture import CORPORA, models_of, picture
 
@@ -127,6 +128,7 @@ def untuned() -> str:
 
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "tuning.md": {"untuned": untuned},
+    "batch.md": {"batch": batch_tables.measured, "batch-machines": batch_tables.many},
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
     "models.md": {
         "sizes-captions": partial(sizes, "captions"),

@@ -40,9 +40,11 @@ def test_it_runs(repository: Path, lists: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "batch.json").read_text())
-    assert found["lists"]["hypotheses"] == 8
-    assert found["throughput"].keys() == {"1", "2"}
-    assert found["throughput"]["1"]["times_as_fast"] == 1.0
+    assert (found["lists"]["hypotheses"], found["lists"]["lists"]) == (8, 2)
+    engines = found["throughput"]["engines"]
+    assert engines.keys() == {"1", "2"}
+    assert engines["1"]["times_as_fast"] == 1.0
+    assert all(0 < one["start_seconds"] < 600 for one in engines.values())
     assert [one["hypotheses"] for one in found["memory"].values()] == [8, 24]
     assert all(20 < one["peak_megabytes"] < 2000 for one in found["memory"].values())
 

@@ -29,12 +29,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Using extra keyword arguments on `Field`", DeprecationWarning)
     from service import ray_serve  # Ray reads its settings when it is imported
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of sockets and processes that Ray forgets
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.slow
 SETTINGS = Settings(no_keys=True, preload=("small",), access_log=False)
 
 

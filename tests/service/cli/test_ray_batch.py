@@ -24,14 +24,10 @@ from service.batch import BlockTask, Models
 if find_spec("ray") is None:
     pytest.skip("the extra ray is not installed", allow_module_level=True)
 ray_cluster.prepare("a test")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of sockets and processes that Ray forgets
-]
+pytestmark = pytest.mark.slow
 
 RESCORE = [sys.executable, "-m", "service.cli.main", "rescore"]
-LISTS = 1500  # of 10 hypotheses: three blocks
+LISTS = 1000  # of 10 hypotheses: two blocks
 ACTOR = "ray::MapWorker(MapBatches(_Rescoring))"
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -44,7 +40,7 @@ def line(number: int, rank: int) -> str:
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lists of three blocks and weights for them, with a model and without."""
+    """Lists of two blocks and weights for them, with a model and without."""
     folder = tmp_path_factory.mktemp("big")
     (folder / "lists").write_text("".join(line(n, k) for n in range(LISTS) for k in range(10)))
     for name, weights in (("weights", {"LM0": 1}), ("small", {"LM0": 1, "small": 0.5})):
@@ -145,7 +141,7 @@ def test_what_goes_wrong_in_reading_is_raised_behind_what_was_read(big: Path, tm
     from service.ray_batch import running
 
     found = []
-    with running(Deadly(tmp_path, 0), 2, 9, Says()) as engine:
+    with running(Deadly(tmp_path, 0), 2, 5, Says()) as engine:
         with pytest.raises(FormatError, match="lists:7: no list; expected one; got none"):
             found.extend(one.number for one in engine(Broken(list(blocks_of(big)))))
 
@@ -156,8 +152,8 @@ def test_one_processor_is_always_left(big: Path) -> None:
 
     says = Says()
     task = BlockTask(Settings("moses", "out", WeightSet({"LM0": (1.0,)})), Models(()))
-    with running(task, 3, 9, says) as engine:
-        assert len(list(engine(blocks_of(big)))) == 8
+    with running(task, 3, 5, says) as engine:
+        assert len(list(engine(blocks_of(big)))) == 5
     assert says.said == ["the cluster has room for 2 processes, not for 3"]
 
 
@@ -352,7 +348,7 @@ def test_killed_it_is_taken_up_by_the_local_engine(start: Start, tmp_path: Path,
     finish(process)
     code, said = finish(start("--jobs", 1, "--out", out))
     assert code == 0, said
-    assert f" of 3 blocks were finished by an earlier run: {out}.nbest-partial" in said
+    assert f" of 2 blocks were finished by an earlier run: {out}.nbest-partial" in said
     assert out.read_bytes() == expected
     wait_until_gone(started, 180)  # its agents first try to tell a server that is gone
 
@@ -374,6 +370,6 @@ def test_stopped_it_leaves_no_process_and_goes_on_from_there(
     assert (ended, stopped) == (code, words)
     assert kept.endswith(f"of 3 blocks are kept, the same command goes on with them: {out}.nbest-partial")
     wait_until_gone(started, 30)
-    code, said = finish(start("--engine", "ray", "--jobs", 2, "--out", out))
-    assert (code, " of 3 blocks were finished by an earlier run" in said) == (0, True)
+    code, said = finish(start("--engine", "ray", "--jobs", 1, "--out", out))
+    assert (code, " of 2 blocks were finished by an earlier run" in said) == (0, True)
     assert out.read_bytes() == expected
