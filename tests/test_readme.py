@@ -29,14 +29,24 @@ def tour(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     for name, lines in (("train", 400), ("valid", 40)):
         with gzip.open(folder / f"{name}.txt.gz", "wt") as stream:
             stream.writelines(f"{' '.join(chance.choices(words, k=6))}\n" for _ in range(lines))
+    for mine, example in (("mine.nbest", "mt.test.nbest"), ("mine.ref", "mt.test.ref")):
+        (folder / mine).symlink_to(repository / "examples" / example)
+    (folder / "dev/newlm").mkdir(parents=True)  # SRILM's lists, with a folder of scores beside them
+    (folder / "dev.refs").symlink_to(repository / "examples/kaldi_text")
+    (folder / "dev/nbest").symlink_to(repository / "examples/srilm_nbest")
+    for path in (repository / "examples/srilm_nbest").iterdir():
+        scores = [f"{-len(line)}\n" for line in path.read_text("utf-8").split("\n")[:-1]]
+        (folder / "dev/newlm" / path.name).write_text("".join(scores))
     return folder
 
 
 @pytest.mark.parametrize(
     ("document", "least"),
     [
-        ("README.md", 10),
+        ("README.md", 18),
+        ("docs/formats.md", 8),
         ("docs/models.md", 8),
+        ("docs/adaptation.md", 3),
         ("docs/tuning.md", 6),
         ("docs/evaluation.md", 12),
         ("docs/batch.md", 4),
@@ -90,3 +100,17 @@ def test_curl_of_the_readme_is_a_request_that_works(repository: Path) -> None:
     assert answer.status_code == 200
     (result,) = answer.json()["results"]
     assert result["ranking"][0]["text"] == "the weather is nice today"
+
+
+def test_every_document_with_commands_is_run_by_some_test(repository: Path) -> None:
+    """docs/service.md by tests/service/test_docs.py; what is on data that may not ship is run by nobody here."""
+    run = {name for name, _ in test_commands_of_the_documents.pytestmark[0].args[1]}
+    documents = {path.relative_to(repository).as_posix() for path in (repository / "docs").glob("*.md")}
+    with_commands = {name for name in documents if _commands((repository / name).read_text("utf-8"))}
+    assert with_commands - run == {"docs/service.md"}
+
+
+def test_the_index_names_every_document(repository: Path) -> None:
+    index = (repository / "docs/README.md").read_text("utf-8")
+    documents = {path.name for path in (repository / "docs").glob("*.md")} - {"README.md"}
+    assert {name for name in documents if f"]({name})" not in index} == set()
