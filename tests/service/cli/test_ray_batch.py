@@ -24,7 +24,11 @@ from service.batch import BlockTask, Models
 if find_spec("ray") is None:
     pytest.skip("the extra ray is not installed", allow_module_level=True)
 ray_cluster.prepare("a test")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # It warns of a setting that it makes itself.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+]
 
 RESCORE = [sys.executable, "-m", "service.cli.main", "rescore"]
 LISTS = 1000  # of 10 hypotheses: two blocks
