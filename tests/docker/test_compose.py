@@ -1,139 +1,58 @@
-"""The image, built and run for real: a decoder in one container asks the service in another."""
+"""The images, built and run for real: decoders in containers of their own ask the service in another."""
 
-import fcntl
 import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from tests.docker.conftest import Project
+
 pytestmark = pytest.mark.slow
 
-ENGINE_SECONDS, BUILD_SECONDS, START_SECONDS = 600, 1200, 180
+
+def test_the_documented_commands_do_as_documented(project: Project) -> None:
+    text = (project.folder / "docs/decoders.md").read_text("utf-8")
+    blocks = [line.strip(" ") for line in text.split("\n") if line.startswith("    ")]
+    commands = [line for line in blocks if line.startswith("docker ")]
+    shown = [line for line in blocks if line not in commands]
+    assert (len(commands), len(shown)) == (4, 3)
+    said: list[str] = []
+    for command in commands:
+        done = project.shell(command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        said += done.stdout.split("\n")
+    assert set(shown) <= set(said)
+    names = [path.stem for path in sorted((project.folder / "examples/speech").glob("*.wav"))]
+    printed = [line.split(" ")[:2] for line in said if " before: " in line or " after: " in line]
+    assert printed == [[name, when] for name in names for when in ("before:", "after:")]
+    lists = project.folder / "examples/mt.test.nbest"
+    rescored = (project.folder / "rescored.nbest").read_text("utf-8")
+    assert len(rescored.split("\n")) == len(lists.read_text("utf-8").split("\n"))
 
 
-@dataclass(frozen=True)
-class Project:
-    """A clean copy of the checkout, brought up by docker compose."""
-
-    folder: Path
-    port: int
-    environment: dict[str, str]
-
-    def compose(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["docker", "compose", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=seconds,
-        )
-
-    def must(self, *arguments: str, seconds: float = 120) -> str:
-        done = self.compose(*arguments, seconds=seconds)
-        if done.returncode != 0:
-            logs = self.compose("logs", "--no-color").stdout
-            pytest.fail(f"docker compose {' '.join(arguments)}\n{done.stdout[-8000:]}\n{logs[-8000:]}")
-        return done.stdout
-
-
-def copy_sources(repository: Path, folder: Path) -> None:
-    """What a clean clone would hold, as it stands in the work tree now."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=repository,
+def test_moses_lists_come_back_as_the_command_line_ranks_them(project: Project) -> None:
+    lists = project.folder / "examples/mt.test.nbest"
+    with lists.open("rb") as stdin:
+        arguments = ("run", "--rm", "-T", "moses", "--model", "small", "--block", "10", "--top", "1")
+        stream = project.start(*arguments, stdin=stdin, stdout=subprocess.PIPE)
+        out, err = stream.communicate(timeout=120)
+    assert stream.returncode == 0, err
+    best = [line.split(" ||| ")[1].strip(" ") for line in out.decode().splitlines()]
+    alone = subprocess.run(
+        [sys.executable, "-m", "service.cli.main", "rescore", lists, "--lm", "small", "--one-best"],
+        cwd=project.folder,
         capture_output=True,
         text=True,
-        check=False,
-    ).stdout
-    if not listed:
-        pytest.skip("not a git checkout")
-    for name in filter(None, listed.split("\0")):
-        if (repository / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(repository / name, folder / name)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def engine(shared: Path) -> Iterator[dict[str, str]]:
-    """The variables under which `docker` reaches an engine started for these tests."""
-    lab = shared / "tools/docker-lab.sh"
-    if not lab.exists():
-        pytest.skip("no ../shared/tools/docker-lab.sh to start an engine with")
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.skip("an engine can be installed only as root on Debian")
-    with (Path(tempfile.gettempdir()) / "nbest-docker-tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the engine is one for the machine: a second run of the tests waits
-        started = subprocess.run(
-            ["bash", lab, "up"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=ENGINE_SECONDS,
-        )
-        if started.returncode != 0:
-            pytest.skip(f"no engine can be started here: {started.stdout[-500:]}")
-        run = os.environ.get("DOCKER_LAB_RUN", "/run/docker-lab")
-        yield {**os.environ, "DOCKER_HOST": f"unix://{run}/sock", "DOCKER_BUILDKIT": "1"}
-        subprocess.run(["bash", lab, "down"], check=False, timeout=60)
-
-
-@pytest.fixture(scope="module")
-def project(
-    repository: Path, engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Project]:
-    folder = tmp_path_factory.mktemp("clone")
-    copy_sources(repository, folder)
-    subprocess.run(
-        [folder / "scripts/wheels"], env={**os.environ, "VENV": sys.prefix}, check=True, timeout=BUILD_SECONDS
+        check=True,
+        timeout=120,
     )
-    port = free_port()
-    up = Project(folder, port, {**engine, "COMPOSE_PROJECT_NAME": "nbest-test", "PORT": str(port)})
-    try:
-        up.must("build", seconds=BUILD_SECONDS)
-        up.must("up", "--detach", "--wait", "--wait-timeout", str(START_SECONDS), seconds=START_SECONDS + 60)
-        yield up
-    finally:
-        up.compose("--profile", "decoder", "down", "--volumes", "--timeout", "10")
-
-
-def test_a_decoder_gets_its_lists_rescored(project: Project) -> None:
-    said = project.must("run", "--rm", "-T", "decoder", seconds=300).splitlines()
-    lists = [
-        json.loads(line)
-        for line in (project.folder / "examples/speech.jsonl").read_text("utf-8").splitlines()
-    ]
-    for one in lists:
-        assert f"{one['id']} before: {one['hypotheses'][0]['text']}" in said
-        (after,) = [line for line in said if line.startswith(f"{one['id']} after: ")]
-        assert after.removeprefix(f"{one['id']} after:").strip() in [h["text"] for h in one["hypotheses"]]
-    assert f"snow after:  {lists[1]['references'][0]}" in said
-    assert said[-1].startswith(f"{len(lists)} lists rescored by nbest:")
+    assert best == alone.stdout.splitlines()
 
 
 def test_the_service_answers_on_the_published_port(project: Project) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{project.port}/readyz", timeout=10) as answer:
+    with urllib.request.urlopen(f"{project.url}/readyz", timeout=10) as answer:
         assert json.load(answer) == {"status": "ready"}
 
 
@@ -153,13 +72,30 @@ def test_the_service_runs_without_rights(project: Project) -> None:
     ]
 
 
-def test_the_image_holds_torch_in_its_cpu_build_and_no_tools(project: Project) -> None:
+def test_the_service_is_held_to_its_limits(project: Project) -> None:
+    limits = project.service()["HostConfig"]
+    assert (limits["Memory"], limits["PidsLimit"], limits["NanoCpus"]) == (4 * 2**30, 1024, 0)
+
+
+def test_the_image_is_small_and_holds_torch_in_its_cpu_build_and_no_tools(project: Project) -> None:
+    sizes = project.docker("image", "inspect", "--format", "{{.Size}}", "nbest:cpu").stdout
+    assert int(sizes) < 1.2e9
     code = (
         "import importlib.util, torch\n"
         "tools = [name for name in ('pip', 'pytest', 'ruff', 'mypy') if importlib.util.find_spec(name)]\n"
         "print(torch.__version__.split('+')[1], tools)"
     )
     assert project.must("exec", "-T", "nbest", "python", "-c", code).strip() == "cpu []"
+    assert project.docker("compose", "exec", "-T", "nbest", "sh", "-c", "command -v c++ g++ cc").stdout == ""
+
+
+def test_the_doctor_finds_the_compiled_kernels_and_nothing_broken(project: Project) -> None:
+    found = json.loads(project.must("exec", "-T", "nbest", "nbest", "doctor", "--json"))
+    checks = {check["name"]: check for check in found["checks"]}
+    assert found["broken"] == []
+    assert checks["nbest-native"]["state"] == "ok"
+    assert checks["nbest-native"]["facts"]["instruction_set"] in ("avx512vnni", "avx512", "avx2", "portable")
+    assert {"model small", "model base"} <= checks.keys()
 
 
 def test_the_override_for_a_gpu_reserves_one(project: Project) -> None:
@@ -170,11 +106,3 @@ def test_the_override_for_a_gpu_reserves_one(project: Project) -> None:
     assert "NBEST_PRELOAD" in whole["environment"]
     (device,) = whole["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
-
-
-def test_it_stops_when_told_to(project: Project) -> None:
-    begin = time.monotonic()
-    project.must("stop", "--timeout", "30", "nbest")
-    assert time.monotonic() - begin < 15
-    (row,) = project.must("ps", "--all", "--format", "{{.ExitCode}}", "nbest").split()
-    assert row == "0"

@@ -14,7 +14,7 @@ from service.security import check_reach
 from service.settings import Settings, load_settings
 
 
-def service(repository: Path, **variables: str) -> Any:
+def service(repository: Path, *, name: str = "nbest", **variables: str) -> Any:
     """The service as compose would make it; no engine is asked."""
     if shutil.which("docker") is None:
         pytest.skip("no docker compose on this machine")
@@ -28,7 +28,7 @@ def service(repository: Path, **variables: str) -> Any:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)["services"]["nbest"]
+    return json.loads(done.stdout)["services"][name]
 
 
 def settings(found: Any, monkeypatch: pytest.MonkeyPatch, **given: Any) -> Settings:
@@ -72,3 +72,20 @@ def test_published_to_others_it_does_not_start_without_keys(
 def test_there_is_time_to_stop(repository: Path) -> None:
     assert service(repository)["stop_grace_period"] == "45s"
     assert Settings.model_fields["grace_seconds"].default < 45
+
+
+def test_what_it_may_take_is_bounded_by_variables(repository: Path) -> None:
+    found = service(repository)
+    assert (found["mem_limit"], found.get("cpus", 0), found["pids_limit"]) == (str(4 * 2**30), 0, 1024)
+    found = service(repository, MEMORY="512m", CPUS="1.5", PIDS="200")
+    assert (found["mem_limit"], found["cpus"], found["pids_limit"]) == (str(2**29), 1.5, 200)
+
+
+@pytest.mark.parametrize("name", ["nbest", "decoder", "moses"])
+def test_no_container_has_rights_or_a_disk_to_write_to(repository: Path, name: str) -> None:
+    found = service(repository, name=name, COMPOSE_PROFILES="decoder")
+    assert found["read_only"]
+    assert (found["cap_drop"], found["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert found["mem_limit"]
+    assert found["pids_limit"]
+    assert found["pull_policy"] == "never"
