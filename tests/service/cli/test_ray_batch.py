@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 RESCORE = [sys.executable, "-m", "service.cli.main", "rescore"]
-LISTS = 1000  # of 10 hypotheses: two blocks
+LISTS = 1500  # of 10 hypotheses: three blocks
 ACTOR = "ray::MapWorker(MapBatches(_Rescoring))"
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -44,7 +44,7 @@ def line(number: int, rank: int) -> str:
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lists of two blocks and weights for them, with a model and without."""
+    """Lists of three blocks and weights for them, with a model and without."""
     folder = tmp_path_factory.mktemp("big")
     (folder / "lists").write_text("".join(line(n, k) for n in range(LISTS) for k in range(10)))
     for name, weights in (("weights", {"LM0": 1}), ("small", {"LM0": 1, "small": 0.5})):
@@ -145,7 +145,7 @@ def test_what_goes_wrong_in_reading_is_raised_behind_what_was_read(big: Path, tm
     from service.ray_batch import running
 
     found = []
-    with running(Deadly(tmp_path, 0), 2, 5, Says()) as engine:
+    with running(Deadly(tmp_path, 0), 2, 8, Says()) as engine:
         with pytest.raises(FormatError, match="lists:7: no list; expected one; got none"):
             found.extend(one.number for one in engine(Broken(list(blocks_of(big)))))
 
@@ -156,8 +156,8 @@ def test_one_processor_is_always_left(big: Path) -> None:
 
     says = Says()
     task = BlockTask(Settings("moses", "out", WeightSet({"LM0": (1.0,)})), Models(()))
-    with running(task, 3, 5, says) as engine:
-        assert len(list(engine(blocks_of(big)))) == 5
+    with running(task, 3, 8, says) as engine:
+        assert len(list(engine(blocks_of(big)))) == 8
     assert says.said == ["the cluster has room for 2 processes, not for 3"]
 
 
@@ -229,7 +229,7 @@ def start(big: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryDirectory(prefix="n") as temporary:
 
-        def begin(*arguments: object) -> "subprocess.Popen[str]":
+        def begin(*arguments: object, **environment: str) -> "subprocess.Popen[str]":
             process = subprocess.Popen(
                 [*RESCORE, "lists", "--lm", "small", "--weights", "small.json", *map(str, arguments)],
                 cwd=big,
@@ -241,6 +241,7 @@ def start(big: Path) -> Iterator[Start]:
                     "OMP_NUM_THREADS": "1",
                     "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
                     "TMPDIR": temporary,
+                    **environment,
                 },
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
@@ -352,7 +353,7 @@ def test_killed_it_is_taken_up_by_the_local_engine(start: Start, tmp_path: Path,
     finish(process)
     code, said = finish(start("--jobs", 1, "--out", out))
     assert code == 0, said
-    assert f" of 2 blocks were finished by an earlier run: {out}.nbest-partial" in said
+    assert f" of 3 blocks were finished by an earlier run: {out}.nbest-partial" in said
     assert out.read_bytes() == expected
     wait_until_gone(started, 180)  # its agents first try to tell a server that is gone
 
@@ -375,5 +376,29 @@ def test_stopped_it_leaves_no_process_and_goes_on_from_there(
     assert kept.endswith(f"of 3 blocks are kept, the same command goes on with them: {out}.nbest-partial")
     wait_until_gone(started, 30)
     code, said = finish(start("--engine", "ray", "--jobs", 1, "--out", out))
-    assert (code, " of 2 blocks were finished by an earlier run" in said) == (0, True)
+    assert (code, " of 3 blocks were finished by an earlier run" in said) == (0, True)
+    assert out.read_bytes() == expected
+
+
+def test_a_machine_that_goes_loses_nothing(
+    start: Start, tmp_path: Path, expected: bytes, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    """A cluster of two machines, as far as Ray knows; the one that only works is gone in the middle."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    out = tmp_path / "out.gz"
+    size = {"object_store_memory": 128 * 1024 * 1024, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **size})
+    try:
+        other = cluster.add_node(num_cpus=2, object_store_memory=size["object_store_memory"])
+        process = start("--engine", "ray", "--jobs", 5, "--out", out, RAY_ADDRESS=cluster.address)
+        wait_for(process, lambda: has_finished(out, 1))
+        cluster.remove_node(other, allow_graceful=False)
+        cluster.add_node(num_cpus=2, object_store_memory=size["object_store_memory"])
+        code, said = finish(process)
+    finally:
+        cluster.shutdown()
+    assert code == 0, said
+    assert "nbest: warning: the cluster has room for 2 processes, not for 5\n" in said
     assert out.read_bytes() == expected
