@@ -91,7 +91,8 @@ def totals(rule: str, scale: float, side: Side, log_probs: Floats, words: Floats
     if rule == "words":
         rates = np.add.reduceat(log_probs, offsets[:-1]) / np.maximum(1, np.add.reduceat(words, offsets[:-1]))
         log_probs = log_probs - rates[segments] * words
-    return side.total + scale * spread_ratios(side.total, log_probs, offsets)[segments] * log_probs
+    ratios = spread_ratios(side.total, log_probs, offsets)[segments]
+    return np.asarray(side.total + scale * ratios * log_probs)
 
 
 def _variances(values: Floats, offsets: NDArray[np.int64], segments: NDArray[np.int64]) -> float:
