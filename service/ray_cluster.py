@@ -103,8 +103,13 @@ def _own_signals() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    terminated = False
     try:
         yield
+    except SystemExit:  # Ray's answer to SIGTERM while it starts
+        terminated = True
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if terminated:
+        signal.raise_signal(signal.SIGTERM)

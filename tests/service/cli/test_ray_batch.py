@@ -369,6 +369,7 @@ def test_stopped_it_leaves_no_process_and_goes_on_from_there(
     process = start("--engine", "ray", "--jobs", 1, "--out", out)
     wait_for(process, lambda: has_finished(out, 1))
     started = below(process.pid)
+    time.sleep(0.3)  # the block is on the disk; now it counts, too
     process.send_signal(number)
     ended, said = finish(process)
     kept, stopped, _ = said.split("\n")
