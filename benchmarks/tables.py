@@ -126,7 +126,40 @@ def untuned() -> str:
     return "\n".join(lines)
 
 
+def adaptation() -> str:
+    """A shipped model before and after it has read a text of the domain, and one of that text alone."""
+    results = json.loads((RESULTS / "adaptation.json").read_text(encoding="utf-8"))
+    lines = [
+        "| model | its text: sentences | bytes | captions: perplexity | unknown words | general English: "
+        "perplexity | BLEU untuned: dev / test | BLEU tuned: dev / test |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| the decoder alone | | | | | | {_both_bleus(results['decoder'])} |",
+    ]
+    for name, one in results["models"].items():
+        captions, general = one["texts"]["captions"], one["texts"]["general"]
+        cells = [
+            name,
+            f"{one['sentences']:,}" if one["sentences"] else "",
+            f"{one['weights_bytes']:,}",
+            f"{captions['perplexity']:.1f}",
+            f"{100 * captions['oov_rate']:.1f}%",
+            f"{general['perplexity']:.0f}",
+            _both_bleus(one["bleu"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _both_bleus(found: dict[str, Any]) -> str:
+    """Untuned and, as the mean of the tunings, tuned: dev / test each."""
+    sides = ("dev", "test")
+    untuned = " / ".join(f"{found['untuned'][side]['score']:.2f}" for side in sides)
+    means = [statistics.fmean(tuning[side] for tuning in found["tunings"]) for side in sides]
+    return f"{untuned} | {' / '.join(f'{mean:.2f}' for mean in means)}"
+
+
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "adaptation.md": {"adaptation": adaptation},
     "tuning.md": {"untuned": untuned},
     "batch.md": {"batch": batch_tables.measured, "batch-machines": batch_tables.many},
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},

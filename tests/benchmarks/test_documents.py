@@ -164,3 +164,23 @@ def test_figures_are_read_as_they_are_printed() -> None:
         (12, 0.5),
         (512, 0.5),
     ]
+
+
+def test_the_prose_about_adaptation(repository: Path) -> None:
+    """What docs/adaptation.md says of the table above it."""
+    text = (repository / "docs/adaptation.md").read_text("utf-8")
+    found = json.loads((repository / "benchmarks/results/adaptation.json").read_text("utf-8"))
+    models = found["models"]
+
+    def tuned(one: Any) -> float:
+        return fmean(tuning["test"] for tuning in one["tunings"])
+
+    gains = {name: tuned(one["bleu"]) - tuned(found["decoder"]) for name, one in models.items()}
+    untuned = models["captions-small"]["bleu"]["untuned"]["test"]["score"]
+    before = found["decoder"]["untuned"]["test"]["score"]
+    said = re.search(
+        r"weights (\S+) BLEU over.*?`small` has (\S+); (\S+) before.*?captions give (\S+)\.", text, re.DOTALL
+    )
+    assert said is not None
+    wanted = [gains["captions-small"], gains["small"], untuned - before, gains["captions-small-20k"]]
+    assert list(said.groups()) == [f"{gain:.1f}" for gain in wanted]
