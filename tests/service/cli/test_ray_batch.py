@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -399,7 +400,9 @@ def test_a_machine_that_goes_loses_nothing(
         cluster.add_node(num_cpus=2, object_store_memory=size["object_store_memory"])
         code, said = finish(process)
     finally:
+        left = cluster.head_node.get_session_dir_path()
         cluster.shutdown()
+        shutil.rmtree(left, ignore_errors=True)
     assert code == 0, said
     assert "nbest: warning: the cluster has room for 2 processes, not for 5\n" in said
     assert out.read_bytes() == expected
