@@ -479,26 +479,44 @@ class Benchmark:
         return {"engine_hypotheses_per_second": round(statistics.median(engine_rates)), "clients": clients}
 
     async def _load(self, clients: int, seconds: float) -> Tally:
-        """So many clients, each with one list after the other, all answers checked."""
-        tally = Tally()
-        begun, busy = time.perf_counter(), time.process_time()
-        turn = cycle(self._order)
+        """So many clients, each with one list after the other, all answers checked.
 
-        async def client() -> None:
+        Counted is what is answered in `seconds` after each client has had its first answer; all go on
+        asking until then, so that neither an empty server at the start nor one that empties at the end counts.
+        """
+        tally = Tally()
+        turn = cycle(self._order)
+        waited_for = set(range(clients))
+        begun = busy = 0.0
+        ends = asyncio.get_running_loop().create_future()
+
+        async def client(number: int) -> None:
+            nonlocal begun, busy
             async with Connection(self._server) as connection:
-                while time.perf_counter() - begun < seconds:
+                while True:
                     segment = next(turn)
                     asked = time.perf_counter()
                     status, _, content = await connection.ask(self._work.requests[segment])
                     if status != 200:
                         sys.exit(f"list {segment}: {status} {content[:300]!r}")
-                    tally.latencies.append(time.perf_counter() - asked)
-                    tally.hypotheses += self._work.sizes[segment]
+                    if not waited_for:
+                        tally.latencies.append(time.perf_counter() - asked)
+                        tally.hypotheses += self._work.sizes[segment]
                     self._work.check(segment, content)
+                    waited_for.discard(number)
+                    if not waited_for and not begun:
+                        begun, busy = time.perf_counter(), time.process_time()
+                        asyncio.get_running_loop().call_later(seconds, ends.set_result, None)
 
-        await asyncio.gather(*(client() for _ in range(clients)))
+        running = [asyncio.ensure_future(client(number)) for number in range(clients)]
+        await asyncio.wait([ends, *running], return_when=asyncio.FIRST_COMPLETED)
         tally.seconds = time.perf_counter() - begun
         tally.load_busy = (time.process_time() - busy) / tally.seconds
+        for one in running:
+            if one.done():
+                one.result()  # raises what ended it
+            one.cancel()
+        await asyncio.wait(running)
         return tally
 
     async def _one_alone(self) -> dict[str, Any]:
