@@ -12,6 +12,7 @@ benchmark. Throughputs are of `--seconds` each, ratios medians over rounds.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -43,7 +44,9 @@ BLOCK = 5_000  # hypotheses the engine alone is given at a time, as `nbest resco
 OVERLOAD, DEADLINE_SECONDS = 4, 1.0
 MOST_CONNECTIONS = 400  # of the overload; the server takes 500
 TOLERANCE = 2e-3  # nats of a weighted sum: other texts share the batch
-LARGE = 20_000  # hypotheses of a very large request
+LARGE = 1_000_000  # hypotheses of a very large request, for a server that takes it:
+LIFTED = ("max-lists", "max-hypotheses", "max-body-bytes", "max-held-bytes", "queue-words")
+LIFTED_TO = 2**31
 FEW = 40  # lists where the only question is whether it runs
 WORDS = (
     "a the man woman dog house is was riding running on in of with small large and to from red blue".split()
@@ -72,6 +75,8 @@ def main() -> None:
         work = Work(Path(arguments.model).name, lists, alone.ask("answers"))
         with serving(arguments.model, arguments.threads, servers) as server:
             measured = asyncio.run(Benchmark(server, work, alone, arguments).run())
+        with serving(arguments.model, arguments.threads, servers, lifted=True) as server:
+            measured |= asyncio.run(Benchmark(server, work, alone, arguments).run_behind())
         with serving(arguments.model, arguments.threads, servers | clients) as server:
             measured |= asyncio.run(Benchmark(server, work, alone, arguments).run_spread())
     document |= measured
@@ -193,6 +198,7 @@ def posted(path: str, body: bytes) -> bytes:
 
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: nbest\r\n\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: nbest\r\n\r\n"
 
 
 # The engine alone, in a process of its own where the server runs
@@ -324,12 +330,16 @@ class Server:
 
 
 @contextmanager
-def serving(model: str, threads: int, where: set[int]) -> Iterator[Server]:
-    """`nbest serve` as a process of its own, on a free port; ends with the block."""
+def serving(model: str, threads: int, where: set[int], *, lifted: bool = False) -> Iterator[Server]:
+    """`nbest serve` as a process of its own, on a free port; ends with the block.
+
+    lifted  its limits are out of the way
+    """
     place = Path(model)
     known = ["--models", str(place.parent)] if place.is_dir() else []
     name = place.name
     command = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0", "--no-access-log"]
+    command += [f"--{limit}={LIFTED_TO}" for limit in LIFTED if lifted]
     process = subprocess.Popen(
         [*command, "--preload", name, *known],
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -387,6 +397,8 @@ class Connection:
 
     async def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
         """Status, head in lower case, body."""
+        if self._reader.at_eof():  # idle for so long that the server has closed it
+            await self.__aenter__()
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
@@ -403,7 +415,6 @@ class Tally:
     seconds: float = 0.0
     hypotheses: int = 0
     latencies: list[float] = field(default_factory=list)
-    statuses: Counter[int] = field(default_factory=Counter)
     load_busy: float = (
         0.0  # share of its processor that making the load took: near 1, the load is the bottleneck
     )
@@ -421,6 +432,26 @@ class Tally:
             **milliseconds(self.latencies),
             "load_busy": round(self.load_busy, 2),
         }
+
+
+@dataclass
+class Overload:
+    """What came of more than can be done; `offered` and `goodput` in lists a second."""
+
+    offered: float = 0.0
+    goodput: float = 0.0
+    unsent: int = 0
+    late: int = 0
+    latencies: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+
+def taken(segments: Iterator[int], sizes: Sequence[int], most: int) -> Iterator[int]:
+    """Segments until they have so many hypotheses."""
+    count = 0
+    while count < most:
+        count += sizes[segment := next(segments)]
+        yield segment
 
 
 def milliseconds(seconds: Sequence[float]) -> dict[str, float]:
@@ -448,13 +479,16 @@ class Benchmark:
         await self._load(8, min(self._seconds, 2.0))  # warm
         found: dict[str, Any] = {}
         throughput = await self._throughput()
-        peak = max(one["lists_per_second"] for one in throughput["clients"].values())
         found |= said("throughput", throughput)
         found |= said("one list alone", await self._one_alone())
-        found |= said("overload", await self._overload(peak))
-        found |= said("behind a large request", await self._behind())
+        found |= said("overload", await self._overload())
         found |= said("livez under load", await self._livez())
         return found | said("memory", await self._memory())
+
+    async def run_behind(self) -> dict[str, Any]:
+        """Of a server that takes a very large request."""
+        await self._load(8, min(self._seconds, 2.0))
+        return said("behind a large request", await self._behind())
 
     async def run_spread(self) -> dict[str, Any]:
         """Throughput of a server that has the load's processor too, so that reading and ranking have one."""
@@ -482,7 +516,7 @@ class Benchmark:
         """So many clients, each with one list after the other, all answers checked.
 
         Counted is what is answered in `seconds` after each client has had its first answer; all go on
-        asking until then, so that neither an empty server at the start nor one that empties at the end counts.
+        asking until then, so that neither an empty server at the start nor one that empties counts.
         """
         tally = Tally()
         turn = cycle(self._order)
@@ -538,21 +572,45 @@ class Benchmark:
             "times_engine": round(harness.median_ratio(served, bare), 2),
         }
 
-    async def _overload(self, peak: float) -> dict[str, Any]:
-        """Lists arrive at OVERLOAD times the peak, whatever becomes of those before; each has a deadline."""
+    async def _overload(self) -> dict[str, Any]:
+        """Right answers at OVERLOAD times the peak of 64 clients, which is measured before each round."""
+        rounds: list[tuple[float, Overload]] = []
+        for _ in range(self._rounds):
+            peak = (await self._load(64, self._seconds)).lists_per_second
+            rounds.append((peak, await self._arrivals(peak * OVERLOAD)))
+        peaks, overloads = zip(*rounds, strict=True)
+        statuses = sum((one.statuses for one in overloads), Counter[int]())
+        return {
+            "peak_lists_per_second": round(statistics.median(peaks), 2),
+            "times_peak_offered": round(statistics.median(one.offered / peak for peak, one in rounds), 2),
+            "unsent_without_a_connection": sum(one.unsent for one in overloads),
+            "goodput_of_peak": round(statistics.median(one.goodput / peak for peak, one in rounds), 3),
+            "answers": {str(status): count for status, count in sorted(statuses.items())},
+            "later_than_1.5_deadlines": sum(one.late for one in overloads),
+            **milliseconds([latency for one in overloads for latency in one.latencies]),
+        }
+
+    async def _arrivals(self, rate: float) -> "Overload":
+        """So many lists a second, whatever becomes of those before; each has a deadline.
+
+        The first two deadlines are not counted: no queue has built up yet.
+        """
         requests = {
             segment: self._work.request([segment], deadline_seconds=DEADLINE_SECONDS)
             for segment in self._order[:500]
         }
         turn = cycle(requests)
         free: list[Connection] = []
-        tally = Tally()
-        late = opened = unsent = 0
+        found = Overload()
+        opened = right = 0
+        begun = time.perf_counter()
+        counted = begun + 2 * DEADLINE_SECONDS
+        ends = counted + max(2.0, self._seconds)
 
         async def one(segment: int) -> None:
-            nonlocal late, opened, unsent
+            nonlocal opened, right
             if not free and opened == MOST_CONNECTIONS:
-                unsent += 1
+                found.unsent += 1
                 return
             opened += not free
             connection = free.pop() if free else await Connection(self._server).__aenter__()
@@ -560,75 +618,78 @@ class Benchmark:
             status, head, content = await connection.ask(requests[segment])
             took = time.perf_counter() - asked
             free.append(connection)
-            tally.statuses[status] += 1
+            found.statuses[status] += 1
             if status == 200:
                 self._work.check(segment, content)
-                tally.latencies.append(took)
-                late += took > DEADLINE_SECONDS * 1.5
+                found.latencies.append(took)
+                found.late += took > DEADLINE_SECONDS * 1.5
+                right += counted <= asked + took < ends
             elif status not in (429, 503) or b"\r\nretry-after:" not in head:
                 sys.exit(f"list {segment}: {status} {content[:300]!r}")
 
-        begun = time.perf_counter()
-        tasks: set[asyncio.Task[None]] = set()
-        seconds = max(2.0, self._seconds)
-        for number in range(int(peak * OVERLOAD * seconds)):
-            wait = begun + number / (peak * OVERLOAD) - time.perf_counter()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            task = asyncio.create_task(one(next(turn)))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        offered = time.perf_counter() - begun
-        await asyncio.gather(*tasks)
-        tally.seconds = time.perf_counter() - begun
+        async with asyncio.TaskGroup() as tasks:
+            for number in itertools.count():
+                at = begun + number / rate
+                if at >= ends:
+                    break
+                if (wait := at - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                tasks.create_task(one(next(turn)))
+            found.offered = (number + 1) / (time.perf_counter() - begun)
         for connection in free:
             await connection.__aexit__()
-        return {
-            "times_peak_offered": round(sum(tally.statuses.values()) / offered / peak, 2),
-            "unsent_without_a_connection": unsent,
-            "goodput_of_peak": round(tally.lists_per_second / peak, 3),
-            "answers": {str(status): count for status, count in sorted(tally.statuses.items())},
-            "later_than_1.5_deadlines": late,
-            **milliseconds(tally.latencies),
-        }
+        found.goodput = right / (ends - counted)
+        return found
 
     async def _behind(self) -> dict[str, Any]:
-        """Ten hypotheses while nothing else is asked, and while a very large request is worked on."""
+        """A list of ten hypotheses while nothing else is asked, and beside a very large request."""
         small = self._work.request(self._order[:1], most=10)
-        every = cycle(self._order)
-        segments: list[int] = []
-        most = LARGE if self._rounds > 1 else LARGE // 10
-        while sum(self._work.sizes[one] for one in segments) < most:
-            segments.append(next(every))
-        large = self._work.request(segments)
+        most = LARGE if self._rounds > 1 else 2000
+        segments = taken(cycle(self._order), self._work.sizes, most)
+        texts = [self._work.lists.texts[row] for one in segments for row in self._work.lists.rows(one)]
+        large = posted("/v1/score", json.dumps({"model": self._work.model, "texts": texts}).encode())
 
-        async def timed(connection: Connection) -> float:
+        async def timed() -> float:
             begun = time.perf_counter()
-            status, _, content = await connection.ask(small)
+            status, _, content = await one.ask(small)
             if status != 200:
                 sys.exit(f"ten hypotheses: {status} {content[:300]!r}")
             return time.perf_counter() - begun
 
         async with Connection(self._server) as one, Connection(self._server) as other:
-            idle = [await timed(one) for _ in range(30)]
-            begun = time.perf_counter()
+            idle = [await timed() for _ in range(30)]
             task = asyncio.create_task(other.ask(large))
-            beside = []
-            while not task.done():
-                beside.append(await timed(one))
+            read: list[float] = []
+            beside: list[float] = []
+            begun = worked = time.perf_counter()
+            while not task.done() and (not beside or time.perf_counter() - worked < self._seconds):
+                in_work = await self._words_in_work(one) > 0
+                (beside if in_work else read).append(await timed())
+                if len(beside) <= in_work:
+                    worked = time.perf_counter()
                 await asyncio.sleep(0.02)
-            status, _, _ = await task
-            took = time.perf_counter() - begun
-        if status != 200:
-            sys.exit(f"the large request: {status}")
+            if task.done() and task.result()[0] != 200:
+                sys.exit(f"the large request: {task.result()[0]} {task.result()[2][:300]!r}")
+            task.cancel()  # who sent it does not wait for the rest
         middle = statistics.median(idle)
         return {
-            "large_hypotheses": sum(self._work.sizes[one] for one in segments),
-            "large_seconds": round(took, 2),
-            "idle_ms": round(1000 * middle, 2),
+            "large_hypotheses": len(texts),
+            "large_megabytes": round(len(large) / 1e6, 1),
+            "idle": milliseconds(idle),
+            "read_seconds": round(worked - begun, 2),
+            "while_it_is_read": milliseconds(read),
             "beside": milliseconds(beside),
             "times_idle": round(statistics.median(beside) / middle, 2),
         }
+
+    async def _words_in_work(self, connection: Connection) -> float:
+        """Of all models, as the server's metrics have it."""
+        _, _, content = await connection.ask(METRICS)
+        return sum(
+            float(line.rpartition(b" ")[2])
+            for line in content.splitlines()
+            if line.startswith(b"nbest_queue_words{")
+        )
 
     async def _livez(self) -> dict[str, Any]:
         """Every 20 ms beside 64 clients."""

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/slim_output.py --out benchmarks/results
 
 Words, parts K and the share of numbers that are kept (sub-vectors M = V K / share) may be given. Opponents in
-32 bits: torch, and the compiled kernels' dense output as the engine takes it (15-bit products, as exact) and
-in floats. Each is measured with the block of words or inputs that suits it best. What counts is the processor
-time of one thread, which a busy machine disturbs less than the clock's.
+32 bits: torch, and the compiled kernels' dense output as the engine takes it (two-byte products, as exact)
+and in floats. Each is measured with the block of words or inputs that suits it best. What counts is the
+processor time of one thread, which a busy machine disturbs less than the clock's.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from models.matrices.slim import SlimMatrix, SlimSpec
-from models.scoring.native_forms import form_15_bits, slim_form
+from models.scoring.native_forms import form_two_bytes, slim_form
 from nbest.files import write_whole
 
 SCALE = 0.3  # of the sub-vectors: logits vary by about two nats, as trained ones do
@@ -144,14 +144,14 @@ def torch_normalizer(shape: Shape) -> Run:
 
 
 def native_dense(shape: Shape) -> Run:
-    """The dense kernels as the engine takes them: 15-bit products, the largest again in floats."""
+    """The dense kernels as the engine takes them: two-byte products, the largest again in floats."""
     matrix, x = made(shape)
     weight = matrix.materialize().numpy()
     exact = native.Matrix.float32(weight)
     if not native.has_int8():
         return normalizer(native.Output(exact), x)
-    form, low = form_15_bits(native, weight)
-    return normalizer(native.Output(form, products="int15", low=low, exact=exact), x)
+    form, low = form_two_bytes(native, weight)
+    return normalizer(native.Output(form, products="two_bytes", low=low, exact=exact), x)
 
 
 def native_dense_in_floats(shape: Shape) -> Run:

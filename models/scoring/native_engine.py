@@ -19,14 +19,16 @@ from models.matrices.dense import DenseMatrix
 from models.matrices.slim import SlimMatrix
 from models.scoring.byte_output import byte_output
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk, keep
-from models.scoring.native_forms import exact_form, form_15_bits, form_16_bits
+from models.scoring.native_forms import exact_form, form_16_bits, form_two_bytes
+from models.scoring.sketch import LEAST_SPOKEN, spoken
 from nbest.errors import ConfigError
 
-INTERFACE = 3  # of the kernels that this engine calls
+INTERFACE = 4  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
-PROBES, PROBE_STEPS = 64, 4  # random words read to see whether 15-bit products will do
-PROBE_TOLERANCE = 2e-5  # nats; a fifth of what is called exact
+PROBE_TOLERANCE = 3.5e-5  # nats; a third of what is called exact
 AGAIN = 0.01  # share of the sum from which a word is computed again, in floats
+# Shares of the sum below which two-byte rows are read as bytes: the first that will do.
+COARSE = (3e-4, 1e-4, 0.0)
 
 
 def kernels() -> Any:
@@ -48,10 +50,10 @@ def kernels() -> Any:
 class NativeEngine(Engine):
     """Compiled kernels where there are some for a layer or the output, else torch.
 
-    precision  `fp32`: within 1e-4 nats a word of 64-bit scores. The normaliser adds up products of 15-bit
-               numbers where the CPU has them and the model allows it, and computes again in floats what
-               has a hundredth of the sum. `int8`: the normaliser adds up products of bytes, where it is
-               near enough, and steps are of 16-bit numbers
+    precision  `fp32`: within 1e-4 nats a word of 64-bit scores. The normaliser adds up products of two-byte
+               numbers where the CPU has them and the model allows it, reads rows of little weight as
+               bytes, and computes again in floats what has a hundredth of the sum. `int8`: it adds up
+               products of bytes, where that is near enough, and steps are of 16-bit numbers
     isa        which of the kernel sets that the CPU runs; the fastest unless given
     """
 
@@ -112,27 +114,21 @@ class NativeEngine(Engine):
             return in_bytes
         form, low = exact, None
         if isinstance(model.output, DenseMatrix):
-            form, low = form_15_bits(self.kernels, model.output.weight.detach().numpy())
-        sieve = self.kernels.Output(
-            form, bias, products="int15", low=low, exact=exact, again=AGAIN, isa=self.isa
-        )
-        return sieve if self._agree(sieve, in_floats) else in_floats
+            form, low = form_two_bytes(self.kernels, model.output.weight.detach().numpy())
+        x = spoken(model, LEAST_SPOKEN).flatten(0, 1).numpy()
+        expected = _log_normalizers(in_floats, x)
+        kind: dict[str, Any] = {"products": "two_bytes", "low": low, "exact": exact, "again": AGAIN}
+        for coarse in COARSE if low else (0.0,):
+            sieve = self.kernels.Output(form, bias, **kind, coarse=coarse, isa=self.isa)
+            if np.abs(_log_normalizers(sieve, x) - expected).max() < PROBE_TOLERANCE:
+                return sieve
+        return in_floats
 
-    def _agree(self, sieve: Any, in_floats: Any) -> bool:
-        """Whether 15-bit products are as good as floats for this model: tried on a random walk through it."""
-        model = self.model
-        words = np.random.default_rng(1).integers(0, model.config.vocabulary_size, (PROBE_STEPS, PROBES))
-        hidden: list[Tensor] = []
-        with torch.inference_mode():
-            state = model.start_state(PROBES)
-            for step in words:
-                outputs, state = model.step(torch.from_numpy(step), state)
-                hidden.append(model.before_output(outputs))
-            x = np.ascontiguousarray(torch.cat(hidden).numpy())
-        first, second = np.empty(len(x)), np.empty(len(x))
-        sieve.log_normalizers(x, first)
-        in_floats.log_normalizers(x, second)
-        return bool(np.abs(first - second).max() < PROBE_TOLERANCE)
+
+def _log_normalizers(output: Any, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    found = np.empty(len(x))
+    output.log_normalizers(x, found)
+    return found
 
 
 class NativeWalk(Walk):

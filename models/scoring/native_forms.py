@@ -32,10 +32,10 @@ def exact_form(kernels: Any, matrix: Matrix) -> Any:
     return None
 
 
-def form_15_bits(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
-    """(high bytes, low 7 bits) of the nearest of 32,768 numbers between a row's least and greatest."""
-    codes, step, low = codes_by_row(weight, 32_767)
-    high, rest = (codes >> 7).astype(np.uint8), (codes & 127).astype(np.uint8)
+def form_two_bytes(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
+    """(high bytes, low bytes) of the nearest of 65,536 numbers between a row's least and greatest."""
+    codes, step, low = codes_by_row(weight, 65_535)
+    high, rest = (codes >> 8).astype(np.uint8), (codes & 255).astype(np.uint8)
     return kernels.Matrix.uint8(high, step, low), kernels.Matrix.uint8(rest, step, low)
 
 

@@ -50,11 +50,14 @@ class Sketch:
         return replace(self, rows=torch.empty(0))
 
 
-def spoken(model: LanguageModel) -> Tensor:
-    """Inputs of the output layer (T, N, H) in texts that the model finds likely; the same ones each time."""
+def spoken(model: LanguageModel, most: int = MOST_SPOKEN) -> Tensor:
+    """Inputs of the output layer (T, N, H) in texts that the model finds likely; the same ones each time.
+
+    most  prefixes; fewer where they would take long, but never less than LEAST_SPOKEN
+    """
     config = model.config
     count = SPOKEN_OPERATIONS / (2 * config.vocabulary_size * model.output.in_features)
-    texts = int(min(max(count, LEAST_SPOKEN), MOST_SPOKEN)) // SPOKEN_STEPS
+    texts = int(min(max(count, LEAST_SPOKEN), most)) // SPOKEN_STEPS
     generator = torch.Generator().manual_seed(1)
     words = torch.full((texts,), 2)  # <s>
     state = model.start_state(texts)

@@ -153,6 +153,7 @@ def _torch(needed: bool) -> Check:
 _EXTRAS = (
     ("kenlm", "n-gram models, --lm kenlm:FILE", ("kenlm",)),
     ("sentencepiece", "models of pieces of words", ("sentencepiece",)),
+    ("ray", "batches on several machines, --engine ray", ("ray",)),
     ("zstd", "files called .zst", ("compression.zstd", "backports.zstd")),
 )
 

@@ -29,7 +29,7 @@ struct Rows {
 enum class Products {
     FLOAT,
     INT8,   // 8-bit inputs times the bytes or bits of Rows
-    INT15,  // 15-bit inputs times the bytes or bits of Rows; or times 128 bytes + the bytes of `low`
+    TWO_BYTES,  // two-byte inputs times the bytes or bits of Rows; or times 256 bytes + the bytes of `low`
 };
 
 // Products of inputs with an output matrix, summed over its rows as exp(product + bias).
@@ -40,7 +40,8 @@ struct NormalizerJob {
     int64_t count;         // N
     Products products;
     float again;           // share of the sum from which a row of integer products is computed again, in floats
-    const Rows* low;       // low bytes of 15-bit rows, 0 to 127, or null; its steps are not used
+    const Rows* low;       // low bytes of two-byte rows, or null; its steps are not used
+    float coarse;          // share of the sum below which rows do without their low bytes
     // What is computed again is computed with these; exact_x = x and exact_bias = bias unless the
     // rows are a sketch with columns of its own.
     const Rows* exact;     // (V, K') or null for `rows`

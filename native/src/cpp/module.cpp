@@ -164,14 +164,17 @@ class Output {
    public:
     // A matrix that is a sketch of `exact` has a bias of its own.
     // `again`: share of the sum from which a row of integer products is computed again.
+    // `coarse`: share of the sum below which rows do without `low`; 0: none does.
     Output(Matrix matrix, std::optional<Vector> bias, const std::string& products, std::optional<Matrix> low,
-           std::optional<Matrix> exact, std::optional<Vector> sketch_bias, float again, std::optional<std::string> isa)
+           std::optional<Matrix> exact, std::optional<Vector> sketch_bias, float again, float coarse,
+           std::optional<std::string> isa)
         : matrix_(std::move(matrix)), low_(std::move(low)), exact_(std::move(exact)), bias_(std::move(bias)),
-          sketch_bias_(std::move(sketch_bias)), again_(again), set_(kernels(isa)) {
+          sketch_bias_(std::move(sketch_bias)), again_(again), coarse_(coarse), set_(kernels(isa)) {
         expect(again > 0.0f, "again is a share");
-        expect(products == "float" || products == "int8" || products == "int15",
-               "products: expected float, int8 or int15, got " + products);
-        products_ = products == "float" ? Products::FLOAT : products == "int8" ? Products::INT8 : Products::INT15;
+        expect(coarse >= 0.0f && coarse < 1.0f, "coarse is a share");
+        expect(products == "float" || products == "int8" || products == "two_bytes",
+               "products: expected float, int8 or two_bytes, got " + products);
+        products_ = products == "float" ? Products::FLOAT : products == "int8" ? Products::INT8 : Products::TWO_BYTES;
         if (products_ != Products::FLOAT) expect_integers(set_, matrix_.rows(), false);
         for (const auto* other : {&low_, &exact_})
             if (*other) {
@@ -183,8 +186,9 @@ class Output {
             expect_size("biases of a sketch", sketch_bias_->shape(0), matrix_.rows().rows);
         }
         if (low_) {
-            expect(products_ == Products::INT15, "low bytes belong to 15-bit products");
-            expect(low_->rows().kind == Rows::UINT8 && matrix_.rows().kind == Rows::UINT8, "15-bit rows are two of bytes");
+            expect(products_ == Products::TWO_BYTES, "low bytes belong to two-byte products");
+            expect(matrix_.rows().cols <= 32768, "rows of two bytes have at most 32,768 columns");  // or sums leave 32 bits
+            expect(low_->rows().kind == Rows::UINT8 && matrix_.rows().kind == Rows::UINT8, "two-byte rows are two of bytes");
         }
         if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
     }
@@ -199,7 +203,7 @@ class Output {
         }
         const NormalizerJob job{&matrix_.rows(), sketched ? sketch_bias_->data() : bias(),
                                 sketched ? sketched->data() : x.data(), static_cast<int64_t>(x.shape(0)), products_, again_,
-                                low_ ? &low_->rows() : nullptr, exact_ ? &exact_->rows() : nullptr, x.data(), bias(),
+                                low_ ? &low_->rows() : nullptr, coarse_, exact_ ? &exact_->rows() : nullptr, x.data(), bias(),
                                 out.data()};
         nb::gil_scoped_release release;
         set_.normalize(job, threads);
@@ -232,7 +236,7 @@ class Output {
     std::optional<Matrix> low_, exact_;
     std::optional<Vector> bias_, sketch_bias_;
     Products products_;
-    float again_;
+    float again_, coarse_;
     const Kernels& set_;
 };
 
@@ -326,9 +330,10 @@ NB_MODULE(_kernels, m) {
         .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a);
     nb::class_<Output>(m, "Output")
         .def(nb::init<Matrix, std::optional<Vector>, const std::string&, std::optional<Matrix>, std::optional<Matrix>,
-                      std::optional<Vector>, float, std::optional<std::string>>(),
+                      std::optional<Vector>, float, float, std::optional<std::string>>(),
              "matrix"_a, "bias"_a.none() = nb::none(), "products"_a = "float", "low"_a.none() = nb::none(),
-             "exact"_a.none() = nb::none(), "sketch_bias"_a.none() = nb::none(), "again"_a = 0.01f, "isa"_a.none() = nb::none())
+             "exact"_a.none() = nb::none(), "sketch_bias"_a.none() = nb::none(), "again"_a = 0.01f, "coarse"_a = 0.0f,
+             "isa"_a.none() = nb::none())
         .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1,
              "sketched"_a.none() = nb::none())
         .def("logits", &Output::logits, "x"_a, "out"_a, "threads"_a = 1)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.checkpoint import Checkpoint
 from models.scoring.byte_codes import bytes_by_row
 from models.scoring.native_engine import NativeEngine, kernels
+from models.scoring.native_forms import form_two_bytes
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ConfigError
 
@@ -153,7 +154,7 @@ def test_sums_beyond_the_range_of_floats(size: float, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", native.isas())
-@pytest.mark.parametrize("products", ["float", "int8", "int15"])
+@pytest.mark.parametrize("products", ["float", "int8", "two_bytes"])
 def test_one_worth_for_all_rows(isa: str, products: str) -> None:
     """A step and a least value given once, or for each row: the same, of bytes and of bits."""
     if products != "float" and not native.has_int8(isa):
@@ -177,6 +178,31 @@ def test_one_worth_for_all_rows(isa: str, products: str) -> None:
         native.Matrix.uint8(codes, each[0][:76].copy(), each[1])
     with pytest.raises(ValueError, match="lows: expected 1, got 77"):
         native.Matrix.uint8(codes, once[0], each[1])
+
+
+@pytest.mark.skipif(not native.has_int8(), reason="no integer products there")
+@pytest.mark.parametrize(("rows", "count"), [(4000, 50), (77, 5), (33, 7)])
+def test_rows_of_little_weight_do_without_their_low_bytes(rows: int, count: int) -> None:
+    """The sums stay what they are, though in a peaked distribution most rows are read as bytes."""
+    random = np.random.default_rng(9)
+    x = random.normal(size=(count, 64)).astype(np.float32)
+    weight = random.normal(size=(rows, 64)).astype(np.float32) * 0.4
+    bias = np.sort(random.normal(scale=3, size=rows))[::-1].astype(np.float32).copy()
+    exact = native.Matrix.float32(weight)
+    high, low = form_two_bytes(native, weight)
+    expected = np.empty(count)
+    native.Output(exact, bias).log_normalizers(x, expected)
+
+    def off(**options: Any) -> float:
+        found = np.empty(count)
+        output = native.Output(high, bias, products="two_bytes", exact=exact, again=0.01, **options)
+        output.log_normalizers(x, found)
+        return float(np.abs(found - expected).max())
+
+    assert off(low=low, coarse=1e-4) < 2e-5
+    assert off(low=low, coarse=0.9) > 5 * off(low=low, coarse=0.0)  # as near as with bytes in the end
+    with pytest.raises(ValueError, match="coarse is a share"):
+        off(low=low, coarse=-0.1)
 
 
 def test_wrong_shapes_are_named() -> None:

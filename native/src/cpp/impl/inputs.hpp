@@ -3,7 +3,7 @@
 struct Packed {
     std::vector<float> numbers;    // float tiles: [tile][k][T]
     std::vector<int32_t> whole;    // whole numbers, four bytes or two 16-bit ones of consecutive k: [tile][k/4 or k/2][T]
-    std::vector<int32_t> low_bytes;  // 15-bit tiles: a number is 128 bytes + low_bytes
+    std::vector<int32_t> low_bytes;  // two-byte tiles: a number is 256 bytes + low_bytes
     std::vector<float> scale;      // (N rounded up) what a unit is worth
     std::vector<float> sum;        // (sources, N rounded up) sum of a token's units
     std::vector<float> low_sum;    // (N rounded up) sum of its low bytes
@@ -103,9 +103,9 @@ void pack_whole(const Segment* segments, int sources, int64_t first, int64_t cou
     }
 }
 
-// A row in units of `largest` / 16,256: 128 high + low, high in [-127, 127], low in [-64, 63].
+// A row in units of `largest` / 32,512: 256 high + low, high in [-127, 127], low in [-128, 127].
 template <int T>
-void pack_15_bits(const float* values, int64_t cols, int64_t count, Packed& packed) {
+void pack_two_bytes(const float* values, int64_t cols, int64_t count, Packed& packed) {
     const int64_t q = quads(cols), tiles = (count + T - 1) / T;
     packed.whole.assign(tiles * q * T, 0);
     packed.low_bytes.assign(tiles * q * T, 0);
@@ -115,17 +115,17 @@ void pack_15_bits(const float* values, int64_t cols, int64_t count, Packed& pack
     auto* low = reinterpret_cast<int8_t*>(room.data() + q);
     for (int64_t n = 0; n < count; ++n) {
         const float* row = values + n * cols;
-        const float largest = largest_of(row, cols), inverse = largest > 0 ? 16256.0f / largest : 0.0f;
+        const float largest = largest_of(row, cols), inverse = largest > 0 ? 32512.0f / largest : 0.0f;
         int32_t sum = 0, low_sum = 0;
         for (int64_t k = 0; k < cols; ++k) {
             const auto whole = static_cast<int32_t>(std::nearbyintf(row[k] * inverse));
-            const int32_t above = (whole + 64) >> 7;
+            const int32_t above = (whole + 128) >> 8;
             high[k] = static_cast<int8_t>(above);
-            low[k] = static_cast<int8_t>(whole - 128 * above);
+            low[k] = static_cast<int8_t>(whole - 256 * above);
             sum += whole;
-            low_sum += whole - 128 * above;
+            low_sum += whole - 256 * above;
         }
-        packed.scale[n] = largest / 16256.0f;
+        packed.scale[n] = largest / 32512.0f;
         packed.sum[n] = static_cast<float>(sum);
         packed.low_sum[n] = static_cast<float>(low_sum);
         const int64_t at = (n / T) * q * T + n % T;

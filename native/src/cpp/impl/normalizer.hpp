@@ -3,6 +3,7 @@
 // Integer products are a sieve: whatever has more than a small share of the sum is computed again in floats.
 
 constexpr int OUT_SUMS = 2 * NBEST_OUTPUT_TOKENS;  // registers of sums in a tile
+constexpr float LOW_BYTE = 127.5f;                // of a row, in the mean
 constexpr float NOT_A_WORD = -1e30f;             // logit of the lanes beyond the last row
 // Rows that are summed before any is called large.
 constexpr float blind_rows(Products kind) { return kind == Products::INT8 ? 400.0f : 120.0f; }
@@ -19,13 +20,15 @@ struct alignas(128) Sums {  // no cache line is shared by two threads
     std::vector<float> lanes;    // (N, W) not in the total yet
     std::vector<double> total;   // (N)
     std::vector<float> limit;    // (N) what is larger is computed again
+    std::vector<float> fine;     // (N) logits above need the low bytes of their rows
     std::vector<Candidate> large;
-    explicit Sums(int64_t n) : shift(n, 0.0f), lanes(n * W, 0.0f), total(n, 0.0), limit(n, 0.0f) {}
-    void add_up(float share) {
+    explicit Sums(int64_t n) : shift(n, 0.0f), lanes(n * W, 0.0f), total(n, 0.0), limit(n, 0.0f), fine(n, -std::numeric_limits<float>::infinity()) {}
+    void add_up(float share, float coarse) {
         for (size_t n = 0; n < total.size(); ++n) {
             total[n] += sum_of(load(lanes.data() + n * W));
             store(lanes.data() + n * W, vf{});
             limit[n] = share * static_cast<float>(total[n]);
+            if (coarse > 0.0f) fine[n] = shift[n] + std::log(coarse * static_cast<float>(total[n]));
         }
     }
 };
@@ -43,7 +46,7 @@ void make_panel(const NormalizerJob& job, int64_t p, Panel<C>& panel) {
     const int real = static_cast<int>(std::min<int64_t>(PANEL, rows.rows - p * PANEL));
     constexpr bool bytes = KIND != Products::FLOAT;
     fill_panel(rows, p * PANEL, real, PANEL, bytes ? Word::BYTES : Word::FLOAT, PANEL, panel.numbers.data(), panel.room);
-    if (KIND == Products::INT15 && job.low)
+    if (KIND == Products::TWO_BYTES && job.low)
         fill_panel(*job.low, p * PANEL, real, PANEL, Word::BYTES, PANEL, panel.low_numbers.data(), panel.room);
     for (int lane = 0; lane < PANEL; ++lane) {
         const bool word = lane < real;
@@ -54,10 +57,10 @@ void make_panel(const NormalizerJob& job, int64_t p, Panel<C>& panel) {
     }
 }
 
-// Logits of a tile.
+// Logits of a tile; `fine` (N): where all rows of two bytes are below, the means stand for their low bytes.
 template <Products KIND, int T, int C>
 NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, int64_t tile, const Panel<C>& panel,
-                              vf (&logits)[T][C]) {
+                              const float* fine, vf (&logits)[T][C]) {
     const int64_t cols = job.rows->cols;
     if constexpr (KIND == Products::FLOAT) {
         vf sum[T][C] = {};
@@ -80,23 +83,35 @@ NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, in
         multiply<Word::BYTES, T, C>(packed.whole.data() + tile * q * T, panel.numbers.data(), q, sum);
         each<T>(NBEST_EACH(t) { each<C>(NBEST_EACH(c) { set(t, c, floats(sum[t][c])); }); });
     }
-    if constexpr (KIND == Products::INT15) {
+    if constexpr (KIND == Products::TWO_BYTES) {
         vi high[T][C] = {}, mixed[T][C] = {};
         const int32_t *x = packed.whole.data() + tile * q * T, *x_low = packed.low_bytes.data() + tile * q * T;
-        const int32_t *wide = panel.numbers.data(), *fine = panel.low_numbers.data();
-        if (job.low) {  // a row's number is 128 byte + low byte
-            multiply_15_bits<T, C, true>(x, x_low, wide, fine, q, high, mixed);
+        multiply_both<T, C>(x, x_low, panel.numbers.data(), q, high, mixed);
+        if (!job.low) {
             each<T>(NBEST_EACH(t) {
-                const float left_out = 63.5f * packed.low_sum[tile * T + t];  // low bytes are 63.5 in the mean
+                each<C>(NBEST_EACH(c) { set(t, c, floats(high[t][c]) * 256.0f + floats(mixed[t][c])); });
+            });
+            return;
+        }
+        // A row's number is 256 byte + low byte. The product of low bytes with low bytes is always left out: its
+        // mean is known, and the rest is below the rounding of the numbers.
+        const auto set_all = [&](const float* inputs) __attribute__((always_inline)) {
+            each<T>(NBEST_EACH(t) {
+                const float left_out = LOW_BYTE * inputs[tile * T + t];
                 each<C>(NBEST_EACH(c) {
-                    set(t, c, (floats(high[t][c]) * 128.0f + floats(mixed[t][c])) * 128.0f + left_out);
+                    set(t, c, (floats(high[t][c]) * 256.0f + floats(mixed[t][c])) * 256.0f + left_out);
                 });
             });
-        } else {
-            multiply_15_bits<T, C, false>(x, x_low, wide, fine, q, high, mixed);
-            each<T>(NBEST_EACH(t) {
-                each<C>(NBEST_EACH(c) { set(t, c, floats(high[t][c]) * 128.0f + floats(mixed[t][c])); });
-            });
+        };
+        set_all(packed.sum.data());
+        vi needed = {};
+        each<T>(NBEST_EACH(t) {
+            const vf above = all(fine[tile * T + t]);
+            each<C>(NBEST_EACH(c) { needed |= logits[t][c] > above; });
+        });
+        if (any(needed)) {
+            multiply<Word::BYTES, T, C>(x, panel.low_numbers.data(), q, mixed);
+            set_all(packed.low_sum.data());
         }
     }
 #endif
@@ -121,7 +136,7 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
         make_panel<KIND, C>(job, p, panel);
         for (int64_t tile = 0; tile < tiles; ++tile) {
             vf logits[T][C];
-            tile_logits<KIND, T, C>(job, packed, tile, panel, logits);
+            tile_logits<KIND, T, C>(job, packed, tile, panel, sums.fine.data(), logits);
             if (turn == 0) {  // any logit will do for a shift, a large one is safer
                 each<T>(NBEST_EACH(t) {
                     float lanes[PANEL];
@@ -151,7 +166,7 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
             });
         }
         const int64_t done = turn + 1;
-        if (!second && (done % Sums::PANELS == 0 || done == blind || done == own_panels)) sums.add_up(job.again);
+        if (!second && (done % Sums::PANELS == 0 || done == blind || done == own_panels)) sums.add_up(job.again, job.coarse);
     }
 }
 
@@ -222,14 +237,14 @@ template <Products KIND, int T, int C>
 void normalize_as(const NormalizerJob& job, int threads) {
     const int64_t panels = (job.rows->rows + C * W - 1) / (C * W), cols = job.rows->cols;
     const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, panels)));
-    const int64_t tokens = tokens_at_a_time(KIND == Products::FLOAT ? cols : quads(cols) * (KIND == Products::INT15 ? 2 : 1));
+    const int64_t tokens = tokens_at_a_time(KIND == Products::FLOAT ? cols : quads(cols) * (KIND == Products::TWO_BYTES ? 2 : 1));
     for (int64_t first = 0; first < job.count; first += tokens) {
         const int64_t count = std::min(tokens, job.count - first);
         const Segment input{job.x, nullptr, cols};
         Packed packed;
         if (KIND == Products::FLOAT) pack_floats<T>(&input, 1, first, count, packed);
         if (KIND == Products::INT8) pack_whole<int8_t, T>(&input, 1, first, count, 127, packed);
-        if (KIND == Products::INT15) pack_15_bits<T>(job.x + first * cols, cols, count, packed);
+        if (KIND == Products::TWO_BYTES) pack_two_bytes<T>(job.x + first * cols, cols, count, packed);
         std::vector<Sums> sums(parts, Sums((count + T - 1) / T * T));
         ThreadPool::shared().run(parts, [&](int part) {
             normalize_part<KIND, T, C>(job, packed, count, panels, part, parts, sums[part]);
@@ -242,5 +257,5 @@ void normalize(const NormalizerJob& job, int threads) {
     // Floats: few columns, as a panel of theirs is large. 8 bits: more of them, for fewer sums over lanes.
     if (job.products == Products::FLOAT) normalize_as<Products::FLOAT, OUT_SUMS / 2, 2>(job, threads);
     if (job.products == Products::INT8) normalize_as<Products::INT8, OUT_SUMS / 4, 4>(job, threads);
-    if (job.products == Products::INT15) normalize_as<Products::INT15, OUT_SUMS / 4, 2>(job, threads);  // two sums each
+    if (job.products == Products::TWO_BYTES) normalize_as<Products::TWO_BYTES, OUT_SUMS / 4, 2>(job, threads);  // two sums each
 }

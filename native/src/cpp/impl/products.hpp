@@ -30,23 +30,18 @@ NBEST_INLINE void multiply(const int32_t* x, const int32_t* panel, int64_t count
     }
 }
 
-// The parts of a product of 15-bit numbers: of the high bytes of both; and of a high with a low. The product of
-// the low bytes is left out: its mean is known, and the rest is below the rounding of the numbers.
-template <int T, int C, bool LOW>
-NBEST_INLINE void multiply_15_bits(const int32_t* x, const int32_t* x_low, const int32_t* panel,
-                                   const int32_t* panel_low, int64_t count, vi (&high)[T][C], vi (&mixed)[T][C]) {
-    for (int64_t q = 0; q < count; ++q, x += T, x_low += T, panel += C * W, panel_low += C * W) {
-        __m512i column[C], low[C];
-        each<C>(NBEST_EACH(c) {
-            column[c] = _mm512_loadu_si512(panel + c * W);
-            if constexpr (LOW) low[c] = _mm512_loadu_si512(panel_low + c * W);
-        });
+// Of bytes with the high and with the low bytes of two-byte numbers.
+template <int T, int C>
+NBEST_INLINE void multiply_both(const int32_t* x, const int32_t* x_low, const int32_t* panel, int64_t count,
+                                vi (&high)[T][C], vi (&mixed)[T][C]) {
+    for (int64_t q = 0; q < count; ++q, x += T, x_low += T, panel += C * W) {
+        __m512i column[C];
+        each<C>(NBEST_EACH(c) { column[c] = _mm512_loadu_si512(panel + c * W); });
         each<T>(NBEST_EACH(t) {
             const __m512i above = _mm512_set1_epi32(x[t]), below = _mm512_set1_epi32(x_low[t]);
             each<C>(NBEST_EACH(c) {
                 high[t][c] = (vi)_mm512_dpbusd_epi32((__m512i)high[t][c], column[c], above);
                 mixed[t][c] = (vi)_mm512_dpbusd_epi32((__m512i)mixed[t][c], column[c], below);
-                if constexpr (LOW) mixed[t][c] = (vi)_mm512_dpbusd_epi32((__m512i)mixed[t][c], low[c], above);
             });
         });
     }
