@@ -2,7 +2,8 @@
 
     python benchmarks/scoring_parts.py --model lstm-512-10k --out benchmarks/results
 
-The step reads 512 prefixes, the normaliser 2,048 outputs, as in the engine; the best of several runs counts:
+The step reads 512 prefixes, the normaliser 2,048 outputs of texts that the model makes up; the best of
+several runs counts:
 what else the machine does is left out as far as can be. Beside them, what more threads do for torch's own
 product of 512 by 512 by 2,048.
 """
@@ -23,7 +24,7 @@ from models.scoring.engine import Precision
 from models.scoring.native_engine import NativeEngine
 from nbest.files import write_whole
 
-PREFIXES, OUTPUTS = 512, 2048
+PREFIXES, OUTPUTS, STEPS = 512, 2048, 16
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def parts(model: LanguageModel, precision: Precision, counts: list[int], rounds:
 
     with torch.inference_mode():
         found: dict[str, Any] = {"step": by_threads(counts, rounds, step, PREFIXES)}
-        hidden = step().repeat(OUTPUTS // PREFIXES, 1)
+        hidden = outputs_of(model)
         following = random.integers(3, model.config.vocabulary_size, OUTPUTS)
 
         def outputs() -> None:
@@ -74,6 +75,18 @@ def parts(model: LanguageModel, precision: Precision, counts: list[int], rounds:
         found["output"] = by_threads(counts, rounds, outputs, OUTPUTS)
     size = getattr(engine.output, "size", None)
     return found | ({} if size is None else {"columns_of_the_sketch": size})
+
+
+def outputs_of(model: LanguageModel) -> torch.Tensor:
+    """(OUTPUTS, H) of the last layer, where the model reads words as often as it finds them likely itself."""
+    words = torch.full((OUTPUTS // STEPS,), 2)  # <s>
+    state, found = model.start_state(len(words)), []
+    for _ in range(STEPS):
+        hidden, state = model.step(words, state)
+        found.append(hidden)
+        logits = model.logits(model.prepare_output(hidden), slice(0, model.config.vocabulary_size))
+        words = torch.multinomial(torch.softmax(logits, 1), 1).squeeze(1)
+    return torch.cat(found)
 
 
 def product() -> Any:

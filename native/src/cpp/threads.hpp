@@ -13,8 +13,12 @@ class ThreadPool {
    public:
     // part(0) .. part(parts - 1), each once; the caller works too. One job at a time: a second caller works alone.
     void run(int parts, const std::function<void(int)>& part) {
+        if (parts <= 1) {  // also within a part of a job, whose thread may hold the lock
+            if (parts == 1) part(0);
+            return;
+        }
         std::unique_lock<std::mutex> only(job_, std::try_to_lock);
-        if (parts <= 1 || !only.owns_lock()) {
+        if (!only.owns_lock()) {
             for (int i = 0; i < parts; ++i) part(i);
             return;
         }

@@ -233,13 +233,14 @@ void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::v
     });
 }
 
+// Tokens `first` to `end`; each thread takes every `threads`-th panel.
 template <Products KIND, int T, int C>
-void normalize_as(const NormalizerJob& job, int threads) {
+void normalize_tokens(const NormalizerJob& job, int64_t first, int64_t end, int threads) {
     const int64_t panels = (job.rows->rows + C * W - 1) / (C * W), cols = job.rows->cols;
     const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, panels)));
     const int64_t tokens = tokens_at_a_time(KIND == Products::FLOAT ? cols : quads(cols) * (KIND == Products::TWO_BYTES ? 2 : 1));
-    for (int64_t first = 0; first < job.count; first += tokens) {
-        const int64_t count = std::min(tokens, job.count - first);
+    for (; first < end; first += tokens) {
+        const int64_t count = std::min(tokens, end - first);
         const Segment input{job.x, nullptr, cols};
         Packed packed;
         if (KIND == Products::FLOAT) pack_floats<T>(&input, 1, first, count, packed);
@@ -251,6 +252,16 @@ void normalize_as(const NormalizerJob& job, int threads) {
         });
         finish(job, first, count, sums, parts);
     }
+}
+
+template <Products KIND, int T, int C>
+void normalize_as(const NormalizerJob& job, int threads) {
+    // Each thread that has panels laid out for it has enough tokens to make that worth while; else they share them.
+    constexpr int64_t ENOUGH = 128;
+    if (job.count < ENOUGH * threads) return normalize_tokens<KIND, T, C>(job, 0, job.count, threads);
+    ThreadPool::shared().run(threads, [&](int part) {
+        normalize_tokens<KIND, T, C>(job, job.count * part / threads, job.count * (part + 1) / threads, 1);
+    });
 }
 
 void normalize(const NormalizerJob& job, int threads) {
