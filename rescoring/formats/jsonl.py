@@ -214,7 +214,11 @@ def schema_of_features(features: dict[str, Any], where: str) -> tuple[Feature, .
 
 def parse_features(features: dict[str, Any], schema: Sequence[Feature], where: str) -> list[float]:
     """The numbers of one hypothesis in the order of `schema`."""
-    if len(features) != len(schema) or any(feature.name not in features for feature in schema):
+    try:
+        found = [features[feature.name] for feature in schema]
+    except KeyError:
+        found = []
+    if len(features) != len(found) or len(found) != len(schema):
         raise FeatureError(
             "other features than the first hypothesis",
             where=where,
@@ -222,8 +226,10 @@ def parse_features(features: dict[str, Any], schema: Sequence[Feature], where: s
             got=", ".join(sorted(features)) or "none",
         )
     values: list[float] = []
-    for feature in schema:
-        given = features[feature.name]
+    for feature, given in zip(schema, found, strict=True):
+        if type(given) is float and feature.width == 1 and math.isfinite(given):  # nearly all of them
+            values.append(given)
+            continue
         numbers = given if isinstance(given, list) else [given]
         if len(numbers) != feature.width:
             raise FeatureError(
@@ -232,9 +238,7 @@ def parse_features(features: dict[str, Any], schema: Sequence[Feature], where: s
                 expected=str(feature.width),
                 got=str(len(numbers)),
             )
-        for number in numbers:
-            plain = type(number) is float and math.isfinite(number)
-            values.append(number if plain else parse_number(number, feature.name, where))
+        values.extend(parse_number(number, feature.name, where) for number in numbers)
     return values
 
 

@@ -34,6 +34,7 @@ from service.schemas import (
     RescoreRequest,
     RescoreResponse,
 )
+from service.scoring.queue import count_words
 from service.security import needs
 from service.state import Service, service_of
 from service.together import done
@@ -101,6 +102,8 @@ async def _json(service: Service, request: Request, body: bytes) -> Response:
     _check_count(service, len(envelope.lists))
     _check_hypotheses(service, envelope.lists)
     few = len(body) <= _AT_ONCE_BYTES and len(envelope.lists) <= _AT_ONCE_LISTS
+    if few:
+        _check_time(service, envelope)
     limits = service.settings.max_text_bytes, service.settings.max_features
     lists = await done(few, lambda: read_lists(envelope.lists, *limits))
     of_file = isinstance(envelope.weights, str)
@@ -206,6 +209,20 @@ def _check_hypotheses(service: Service, lists: Sequence[Any]) -> None:
     count, limit = sum(len(one) for one in found if isinstance(one, list)), service.settings.max_hypotheses
     if count > limit:
         raise LimitError("too many hypotheses", where="/lists", expected=f"at most {limit}", got=f"{count}")
+
+
+def _check_time(service: Service, envelope: RescoreEnvelope) -> None:
+    """Under more load than there is time for, what is too much costs no more than has been read of it."""
+    deadline = envelope.options.deadline_seconds
+    if deadline is None:
+        return
+    found = (one.get("hypotheses") for one in envelope.lists if isinstance(one, dict))
+    hypotheses = (one for some in found if isinstance(some, list) for one in some if isinstance(one, dict))
+    words = count_words([text for one in hypotheses if isinstance(text := one.get("text"), str)])
+    loaded = service.registry.loaded()
+    for name in envelope.models:
+        if name in loaded:
+            loaded[name].queue.admit(words, deadline)
 
 
 def _check_count(service: Service, count: int) -> None:

@@ -100,6 +100,10 @@ class ModelQueue:
         found = await self._ask(texts, contexts, True, None) if texts else []
         return [text for one in found for text in one.tokens or ()]
 
+    def admit(self, words: int, deadline_seconds: float | None) -> None:
+        """Raises BusyError where so many words would not fit the queue, or come after the deadline."""
+        self._admit(words, self._most_parts(words), _owner(), deadline_seconds)
+
     def stepped(self, step: Step) -> None:
         """A step of this model: how long its words take is learnt from that."""
         measured = self._measured
@@ -119,28 +123,21 @@ class ModelQueue:
     ) -> list[Scored]:
         """What came of the texts, in one part or several."""
         words = count_words(texts, contexts)
-        caller = CALLER.get()
-        owner = f"key {caller}" if caller is not None else f"job {next(_alone)}"
+        owner = _owner()
+        parts = min(self._most_parts(words), len(texts))
+        self._admit(words, parts, owner, deadline_seconds)
         jobs = [
             Job(
                 self._opened.model,
                 texts[part],
-                count * self._seconds_per_word,
+                words // parts * self._seconds_per_word,
                 contexts and contexts[part],
                 tokens,
                 owner,
                 deadline_seconds,
             )
-            for part, count in self._parts(texts, words)
+            for part in _neighbours(len(texts), parts)
         ]
-        waits = [self._pool.wait(job) for job in jobs]
-        seconds = max(wait for wait, _ in waits)
-        if self.words and self.words + words > self._queue_words:
-            raise BusyError("the model's queue is full", retry_after_seconds=seconds)
-        if deadline_seconds is not None and any(late for _, late in waits):
-            raise BusyError(
-                "the answer, or others', would come after the deadline", retry_after_seconds=seconds
-            )
         self.words += words
         asked = time.monotonic()
         try:
@@ -153,11 +150,32 @@ class ModelQueue:
         self._observer.waited(min(one.began for one in found) - asked)
         return found
 
-    def _parts(self, texts: Sequence[str], words: int) -> Iterator[tuple[slice, int]]:
-        """Neighbours stay together: they are of one list, and share beginnings."""
-        count = max(1, min(self._pool.size, words // _PART_WORDS, len(texts)))
-        for part in range(count):
-            yield slice(len(texts) * part // count, len(texts) * (part + 1) // count), words // count
+    def _most_parts(self, words: int) -> int:
+        return max(1, min(self._pool.size, words // _PART_WORDS))
+
+    def _admit(self, words: int, parts: int, owner: str, deadline_seconds: float | None) -> None:
+        share = words // parts * self._seconds_per_word
+        seconds, late = self._pool.wait(
+            Job(self._opened.model, (), share, owner=owner, deadline_seconds=deadline_seconds)
+        )
+        if self.words and self.words + words > self._queue_words:
+            raise BusyError("the model's queue is full", retry_after_seconds=seconds)
+        if deadline_seconds is not None and late:
+            raise BusyError(
+                "the answer, or others', would come after the deadline", retry_after_seconds=seconds
+            )
+
+
+def _owner() -> str:
+    """Whose share the job that is asked for now is to have."""
+    caller = CALLER.get()
+    return f"key {caller}" if caller is not None else f"job {next(_alone)}"
+
+
+def _neighbours(count: int, parts: int) -> Iterator[slice]:
+    """Neighbours stay together: they are of one list, and share beginnings."""
+    for part in range(parts):
+        yield slice(count * part // parts, count * (part + 1) // parts)
 
 
 def count_words(texts: Sequence[str], contexts: Sequence[Context] | None = None) -> int:
