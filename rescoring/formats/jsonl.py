@@ -27,6 +27,7 @@ from rescoring.text import squeeze
 
 LIST_KEYS = ("id", "hypotheses", "references")
 HYPOTHESIS_KEYS = ("text", "features")
+_PLAIN_KEYS = frozenset(HYPOTHESIS_KEYS)
 KEPT_KEYS = frozenset({"context", "score", "rank", "index"})  # the API's own: no reader needs a warning
 
 
@@ -181,6 +182,11 @@ def parse_list(value: object, prefix: str, schema: tuple[Feature, ...] | None = 
             squeeze(parse_text(text, f"{prefix}/references/{k}")) for k, text in enumerate(given)
         )
     other_of_list = unknown_keys(one, LIST_KEYS, prefix)
+    plain = _plain(hypotheses, prefix, schema)
+    if plain is not None:
+        schema, given_texts, values = plain
+        kept = tuple(JsonRecord(text, {}, other_of_list) for text in given_texts)
+        return ParsedList(list_id, tuple(map(squeeze, given_texts)), schema, values, references, kept)
     texts: list[str] = []
     records: list[JsonRecord] = []
     rows: list[list[float]] = []
@@ -198,6 +204,42 @@ def parse_list(value: object, prefix: str, schema: tuple[Feature, ...] | None = 
     width = sum(feature.width for feature in schema)
     values = np.array(rows, dtype=np.float64).reshape(len(rows), width)  # (n, F)
     return ParsedList(list_id, tuple(texts), schema, values, references, tuple(records))
+
+
+def _plain(
+    hypotheses: list[Any], prefix: str, schema: tuple[Feature, ...] | None
+) -> tuple[tuple[Feature, ...], list[str], NDArray[np.float64]] | None:
+    """(schema, texts, values (n, F)) of hypotheses of a text and the same finite floats each, as usual.
+
+    None for any others: they are read one by one, which says what is wrong with them.
+    """
+    if set(map(type, hypotheses)) != {dict} or any(one.keys() != _PLAIN_KEYS for one in hypotheses):
+        return None
+    texts = [one["text"] for one in hypotheses]
+    features = [one["features"] for one in hypotheses]
+    if set(map(type, texts)) != {str} or set(map(type, features)) != {dict}:
+        return None
+    together = "".join(texts)
+    if "\n" in together or "\r" in together:
+        return None
+    if schema is None:
+        schema = schema_of_features(features[0], f"{prefix}/hypotheses/0/features")
+    names = {feature.name for feature in schema}
+    if any(one.keys() != names for one in features):
+        return None
+    values = np.empty((len(texts), sum(feature.width for feature in schema)))
+    start = 0
+    for feature in schema:
+        column = [one[feature.name] for one in features]
+        if set(map(type, column)) == {list}:
+            if set(map(len, column)) != {feature.width}:
+                return None
+            column = [number for numbers in column for number in numbers]
+        if len(column) != len(texts) * feature.width or set(map(type, column)) != {float}:
+            return None
+        values[:, start : start + feature.width] = np.array(column).reshape(len(texts), feature.width)
+        start += feature.width
+    return (schema, texts, values) if np.isfinite(values).all() else None
 
 
 def schema_of_features(features: dict[str, Any], where: str) -> tuple[Feature, ...]:

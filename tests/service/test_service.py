@@ -127,6 +127,13 @@ def test_a_deadline_shorter_than_the_queue_is_refused_at_once(world: Any) -> Non
         assert (refused.status_code, refused.json()["type"]) == (429, "busy")
         # Its own 2.5 seconds, as many for the other, which shares with it, and a quarter more.
         assert int(refused.headers["retry-after"]) == 7
+        unread = ask("is " * 15_000, deadline_seconds=1.0)  # small enough to be counted before it is read
+        unread["lists"][0]["hypotheses"].append({"text": 3})
+        assert (await client.post("/rescore", json=unread)).status_code == 429
+        del unread["options"]
+        assert (
+            await client.post("/rescore", json=unread)
+        ).status_code == 200  # its list failed, for its text
         small = asyncio.create_task(client.post("/rescore", json=ask("is", deadline_seconds=30.0)))
         await asyncio.sleep(0.1)
         scorer.gate.set()

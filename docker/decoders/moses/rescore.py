@@ -40,7 +40,7 @@ def main() -> None:
     """Standard input to standard output; ends at a block that the service refuses, and names it."""
     parser = argparse.ArgumentParser(description="Moses' n-best lists through the service.")
     parser.add_argument("--model", default="base", help="of the service; base")
-    parser.add_argument("--weights", help="a weight set of the service; without it the decoder's total and the model, untuned")
+    parser.add_argument("--weights", help="a weight set of the service; without it untuned")
     parser.add_argument("--top", type=int, help="most hypotheses of a list; all")
     parser.add_argument("--block", type=int, default=4000, help="lines a request, about; 4000")
     parser.add_argument("--in-flight", type=int, default=3, help="requests at a time; 3")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nbest.errors import FeatureError, FormatError, NbestError, NonFiniteFeatureError
-from rescoring.formats import one_best_lines
+from nbest.errors import FeatureError, FormatError, InputError, NbestError, NonFiniteFeatureError
+from rescoring.formats import jsonl, one_best_lines
 from rescoring.formats.jsonl import (
     JsonRecord,
     jsonl_lines,
@@ -326,3 +326,44 @@ def test_written_whole(tmp_path: Path) -> None:
     lists = read(GOOD)
     write_jsonl(lists, tmp_path / "out.jsonl", as_they_are(lists))
     assert (tmp_path / "out.jsonl").read_text() == GOOD.replace("[1, 2]", "[1.0, 2.0]") + "\n"
+
+
+_PLAIN: dict[str, Any] = {"text": "a  b ", "features": {"lm": -1.5, "tm": [0.5, 2.0], "one": [3.0]}}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {},
+        {"text": "a\nb"},
+        {"text": 3},
+        {"note": "kept"},
+        {"features": {"lm": -1, "tm": [0.5, 2.0], "one": [3.0]}},
+        {"features": {"tm": [0.5, 2.0], "one": [3.0], "lm": -2.5}},
+        {"features": {"lm": -1.5, "tm": [0.5, 2.0], "one": 3.0}},
+        {"features": {"lm": -1.5, "tm": [0.5], "one": [3.0]}},
+        {"features": {"lm": [], "tm": [0.5, 2.0], "one": [3.0]}},
+        {"features": {"lm": True, "tm": [0.5, 2.0], "one": [3.0]}},
+        {"features": {"lm": float("nan"), "tm": [0.5, 2.0], "one": [3.0]}},
+        {"features": {"lm": -1.5}},
+        {"features": None},
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_is_read_at_once_is_what_is_read_one_by_one(
+    second: dict[str, Any], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hypotheses = [dict(_PLAIN), dict(_PLAIN)]
+    hypotheses[place] |= second
+    value = {"id": "u", "hypotheses": hypotheses}
+
+    def read() -> object:
+        try:
+            found = parse_list(value, "/lists/0")
+        except InputError as error:
+            return type(error), str(error)
+        return {**vars(found), "values": found.values.tolist()}
+
+    at_once = read()
+    monkeypatch.setattr(jsonl, "_plain", lambda *_: None)
+    assert at_once == read()

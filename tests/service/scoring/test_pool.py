@@ -288,6 +288,9 @@ def test_a_queue_refuses_what_would_be_late_by_the_speed_it_has_seen(model: Path
         with pytest.raises(BusyError, match="after the deadline") as caught:
             await queue.scores(["a " * 2000], deadline_seconds=0.01)
         assert caught.value.retry_after_seconds == pytest.approx(1.25 * 0.1, rel=0.01)
+        with pytest.raises(BusyError, match="after the deadline"):
+            queue.admit(2000, 0.01)
+        queue.admit(100, 0.01)
         for _ in range(40):
             queue.stepped(Step(opened.model, 1000, 4000, 4.0))  # a thousand words a second
         with pytest.raises(BusyError) as caught:
