@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each throughput")
     parser.add_argument("--minutes", type=float, default=10.0, help="under load, while memory is watched")
     parser.add_argument("--quick", action="store_true", help="a second of each, one round: does it run?")
+    parser.add_argument("--overload-only", action="store_true", help="that alone, into the file there is")
     harness.add_options(parser, rounds=5)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -74,12 +75,17 @@ def main() -> None:
     with engine(arguments.model, lists, arguments.threads, servers) as alone:
         work = Work(Path(arguments.model).name, lists, alone.ask("answers"))
         with serving(arguments.model, arguments.threads, servers) as server:
-            measured = asyncio.run(Benchmark(server, work, alone, arguments).run())
-        with serving(arguments.model, arguments.threads, servers, lifted=True) as server:
-            measured |= asyncio.run(Benchmark(server, work, alone, arguments).run_behind())
-        with serving(arguments.model, arguments.threads, servers | clients) as server:
-            measured |= asyncio.run(Benchmark(server, work, alone, arguments).run_spread())
-    document |= measured
+            benchmark = Benchmark(server, work, alone, arguments)
+            if arguments.overload_only:
+                overload = asyncio.run(benchmark.run_overload()) | {"made": document["made"]}
+                document = json.loads((arguments.out / "serving.json").read_text()) | {"overload": overload}
+            else:
+                document |= asyncio.run(benchmark.run())
+        if not arguments.overload_only:
+            with serving(arguments.model, arguments.threads, servers, lifted=True) as server:
+                document |= asyncio.run(Benchmark(server, work, alone, arguments).run_behind())
+            with serving(arguments.model, arguments.threads, servers | clients) as server:
+                document |= asyncio.run(Benchmark(server, work, alone, arguments).run_spread())
     arguments.out.mkdir(parents=True, exist_ok=True)
     with write_whole(arguments.out / "serving.json") as stream:
         stream.write((json.dumps(document, indent=1) + "\n").encode())
@@ -485,6 +491,13 @@ class Benchmark:
         found |= said("livez under load", await self._livez())
         return found | said("memory", await self._memory())
 
+    async def run_overload(self) -> dict[str, Any]:
+        """More than can be done, alone."""
+        await self._load(8, min(self._seconds, 2.0))
+        overload = await self._overload()
+        said("overload", overload)
+        return overload
+
     async def run_behind(self) -> dict[str, Any]:
         """Of a server that takes a very large request."""
         await self._load(8, min(self._seconds, 2.0))
@@ -581,6 +594,7 @@ class Benchmark:
         peaks, overloads = zip(*rounds, strict=True)
         statuses = sum((one.statuses for one in overloads), Counter[int]())
         return {
+            "seconds": self._seconds,
             "peak_lists_per_second": round(statistics.median(peaks), 2),
             "times_peak_offered": round(statistics.median(one.offered / peak for peak, one in rounds), 2),
             "unsent_without_a_connection": sum(one.unsent for one in overloads),
