@@ -256,11 +256,7 @@ def schema_of_features(features: dict[str, Any], where: str) -> tuple[Feature, .
 
 def parse_features(features: dict[str, Any], schema: Sequence[Feature], where: str) -> list[float]:
     """The numbers of one hypothesis in the order of `schema`."""
-    try:
-        found = [features[feature.name] for feature in schema]
-    except KeyError:
-        found = []
-    if len(features) != len(found) or len(found) != len(schema):
+    if len(features) != len(schema) or any(feature.name not in features for feature in schema):
         raise FeatureError(
             "other features than the first hypothesis",
             where=where,
@@ -268,10 +264,8 @@ def parse_features(features: dict[str, Any], schema: Sequence[Feature], where: s
             got=", ".join(sorted(features)) or "none",
         )
     values: list[float] = []
-    for feature, given in zip(schema, found, strict=True):
-        if type(given) is float and feature.width == 1 and math.isfinite(given):  # nearly all of them
-            values.append(given)
-            continue
+    for feature in schema:
+        given = features[feature.name]
         numbers = given if isinstance(given, list) else [given]
         if len(numbers) != feature.width:
             raise FeatureError(
