@@ -22,9 +22,10 @@ from models import catalog, checkpoint
 from models.language_model import LanguageModel
 from models.scoring.engine import Precision
 from models.scoring.native_engine import NativeEngine
+from models.scoring.sketch import talk
 from nbest.files import write_whole
 
-PREFIXES, OUTPUTS, STEPS = 512, 2048, 16
+PREFIXES, OUTPUTS = 512, 2048
 
 
 def main() -> None:
@@ -65,7 +66,8 @@ def parts(model: LanguageModel, precision: Precision, counts: list[int], rounds:
 
     with torch.inference_mode():
         found: dict[str, Any] = {"step": by_threads(counts, rounds, step, PREFIXES)}
-        hidden = outputs_of(model)
+        said = torch.cat(talk(model, OUTPUTS))
+        hidden = said.repeat(-(-OUTPUTS // len(said)), 1)[:OUTPUTS]
         following = random.integers(3, model.config.vocabulary_size, OUTPUTS)
 
         def outputs() -> None:
@@ -75,18 +77,6 @@ def parts(model: LanguageModel, precision: Precision, counts: list[int], rounds:
         found["output"] = by_threads(counts, rounds, outputs, OUTPUTS)
     size = getattr(engine.output, "size", None)
     return found | ({} if size is None else {"columns_of_the_sketch": size})
-
-
-def outputs_of(model: LanguageModel) -> torch.Tensor:
-    """(OUTPUTS, H) of the last layer, where the model reads words as often as it finds them likely itself."""
-    words = torch.full((OUTPUTS // STEPS,), 2)  # <s>
-    state, found = model.start_state(len(words)), []
-    for _ in range(STEPS):
-        hidden, state = model.step(words, state)
-        found.append(hidden)
-        logits = model.logits(model.prepare_output(hidden), slice(0, model.config.vocabulary_size))
-        words = torch.multinomial(torch.softmax(logits, 1), 1).squeeze(1)
-    return torch.cat(found)
 
 
 def product() -> Any:

@@ -51,7 +51,13 @@ class Sketch:
 
 
 def spoken(model: LanguageModel, most: int = MOST_SPOKEN) -> Tensor:
-    """Inputs of the output layer (T, N, H) in texts that the model finds likely; the same ones each time.
+    """Inputs of the output layer (T, N, H) in texts that the model finds likely; as `talk`."""
+    with torch.inference_mode():
+        return torch.stack([model.before_output(hidden) for hidden in talk(model, most)])
+
+
+def talk(model: LanguageModel, most: int = MOST_SPOKEN) -> list[Tensor]:
+    """T steps of the last layer (N, H) in texts that the model finds likely; the same ones each time.
 
     most  prefixes; fewer where they would take long, but never less than LEAST_SPOKEN
     """
@@ -65,13 +71,13 @@ def spoken(model: LanguageModel, most: int = MOST_SPOKEN) -> Tensor:
     with torch.inference_mode():
         for _ in range(SPOKEN_STEPS):
             hidden, state = model.step(words, state)
-            outputs.append(model.before_output(hidden))
+            outputs.append(hidden)
             prepared = model.prepare_output(hidden)
             shares = torch.softmax(model.logits(prepared, slice(0, config.vocabulary_size)), 1).cumsum(1)
             drawn = torch.rand(texts, 1, generator=generator) * shares[:, -1:]
             words = torch.searchsorted(shares, drawn).squeeze(1).clamp_max(config.vocabulary_size - 1)
             words = torch.where(words == 0, 2, words)  # after </s> another sentence begins
-    return torch.stack(outputs)
+    return outputs
 
 
 class Sketcher:
