@@ -106,7 +106,8 @@ class LanguageModel(nn.Module):
         hidden, cell = [], []
         for number, layer in enumerate(self.layers):
             x = dropout.drop(x, dropout.hidden) if number else x
-            x, h, c = layer(x, state.hidden[number], state.cell[number], dropout.recurrent)
+            after = layer(x, state.hidden[number], state.cell[number], dropout.recurrent)
+            x, h, c = (tensor.float() for tensor in after)  # as they are, but under autocast
             hidden.append(h)
             cell.append(c)
         return x, State(tuple(hidden), tuple(cell))

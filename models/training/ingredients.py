@@ -141,9 +141,8 @@ def _loss(
     recipe: Recipe, model: LanguageModel, vocabulary: Vocabulary, train: Corpus, teacher: Checkpoint | None
 ) -> TrainingLoss:
     if teacher is not None:
-        if recipe.loss != "full" or recipe.precision != "fp32":
-            got = f"loss {recipe.loss!r}, precision {recipe.precision!r}"
-            raise ConfigError("a teacher needs the full softmax in full precision", got=got)
+        if recipe.loss != "full":
+            raise ConfigError("a teacher needs the full softmax", got=f"loss {recipe.loss!r}")
         return DistilledCrossEntropy(
             model,
             Teacher(teacher, vocabulary),
@@ -151,7 +150,7 @@ def _loss(
             temperature=recipe.teacher_temperature,
         )
     if recipe.loss == "full":
-        return ChunkedCrossEntropy(model, low_precision=recipe.precision == "bf16")
+        return ChunkedCrossEntropy(model)
     counts = np.bincount(train.tokens, minlength=len(vocabulary)).astype(np.float64)
     counts[vocabulary.end_id] = train.sentences
     noise = Noise(counts, recipe.samples)

@@ -47,10 +47,8 @@ class TrainingLoss(ABC):
 class ChunkedCrossEntropy(TrainingLoss):
     """Sum of -ln P(target) over tokens, and its gradient, never more than (chunk, V) at once."""
 
-    def __init__(
-        self, model: LanguageModel, *, chunk_tokens: int | None = None, low_precision: bool = False
-    ) -> None:
-        self._chunks = OutputChunks(model, chunk_tokens=chunk_tokens, low_precision=low_precision)
+    def __init__(self, model: LanguageModel, *, chunk_tokens: int | None = None) -> None:
+        self._chunks = OutputChunks(model, chunk_tokens=chunk_tokens)
 
     def backward(self, hidden: Tensor, window: Window, factor: float) -> tuple[float, Tensor]:
         """As every loss."""

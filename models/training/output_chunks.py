@@ -2,7 +2,8 @@
 
 A fresh (tokens, V) tensor a step spends most of its time in page faults, and autograd would make one (V, H)
 gradient a chunk and add it up. Where the output matrix can be had whole, its three products are done here,
-each into a buffer that is there already; any other matrix (slim) goes through autograd chunk by chunk.
+each into a buffer that is there already; any other matrix (slim) goes through autograd chunk by chunk. Under
+torch.autocast products are of numbers in its precision; logits and all sums stay in 32 bits.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,13 +22,10 @@ Use = Callable[[Tensor, slice], float]  # logits (n, V) of a part of the tokens,
 class OutputChunks:
     """The output layer of a model over N tokens; never more than (chunk, V) logits at once."""
 
-    def __init__(
-        self, model: LanguageModel, *, chunk_tokens: int | None = None, low_precision: bool = False
-    ) -> None:
+    def __init__(self, model: LanguageModel, *, chunk_tokens: int | None = None) -> None:
         words = model.config.vocabulary_size
         self.model = model
         self.chunk_tokens = chunk_tokens or max(16, min(LARGEST_CHUNK, BUFFER_NUMBERS // words))
-        self.low_precision = low_precision
         self._buffer = torch.empty(0)
 
     def forward(self, hidden: Tensor, use: Use) -> float:
@@ -43,6 +41,8 @@ class OutputChunks:
         with torch.no_grad():
             x = self.model.before_output(hidden)
             weight = output.weight_for_training()
+            if weight is not None:
+                x, weight = (tensor.to(product_type(x.device)) for tensor in (x, weight))
 
         def logits(part: slice) -> Tensor:
             with torch.no_grad():
@@ -75,7 +75,7 @@ class OutputChunks:
 
     def _by_hand(self, x: Tensor, weight: Tensor, turn: Use, factor: float) -> tuple[float, Tensor, Tensor]:
         """(sum of what `turn` gives, gradients by x and by the weight); the bias gets its own."""
-        precision = torch.bfloat16 if self.low_precision else torch.float32
+        precision = product_type(x.device)
         inputs, matrix, scaled = x.to(precision), weight.to(precision), (x * factor).to(precision)
         by_x, by_weight = torch.empty_like(x), torch.zeros_like(weight)
         by_bias = torch.zeros_like(weight[:, 0])
@@ -84,7 +84,7 @@ class OutputChunks:
             logits = self._products(inputs[part], matrix)
             nats += turn(logits, part)
             by_logits = logits.to(precision)
-            if self.low_precision:
+            if precision != by_x.dtype:
                 by_x[part] = by_logits @ matrix
                 by_weight += by_logits.t() @ scaled[part]
             else:
@@ -102,8 +102,7 @@ class OutputChunks:
         nats = 0.0
         for part in self._parts(len(x)):
             leaf = x[part].detach().requires_grad_()
-            precision = torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.low_precision)
-            with torch.enable_grad(), precision:
+            with torch.enable_grad():
                 logits = self.model.logits(self.model.output.prepare(leaf), slice(0, words))
             values = logits.detach().float()
             nats += turn(values, part)
@@ -129,6 +128,12 @@ class OutputChunks:
     def _parts(self, count: int) -> Iterator[slice]:
         for start in range(0, count, self.chunk_tokens):
             yield slice(start, min(count, start + self.chunk_tokens))
+
+
+def product_type(device: torch.device) -> torch.dtype:
+    """What numbers of matrix products are to be: those of the autocast in force, or 32-bit floats."""
+    low = torch.is_autocast_enabled(device.type)
+    return torch.get_autocast_dtype(device.type) if low else torch.float32
 
 
 def add_gradients(pairs: list[tuple[Tensor, Tensor]]) -> None:

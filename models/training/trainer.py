@@ -147,10 +147,12 @@ class Trainer:
         window = Window.of(batch, model.device)
         state = model.start_state(window.columns) if window.fresh else self.state
         self.optimizer.zero_grad()
-        raw, after = model(window.inputs, state, dropout)  # (T, B, O)
-        dropped = dropout.drop(raw, dropout.outputs)
-        flat = window.flat(dropped)  # (N, O)
-        nats, gradient = self.loss.backward(flat, window, 1 / len(flat))
+        low = self.recipe.precision == "bf16"
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
+            raw, after = model(window.inputs, state, dropout)  # (T, B, O)
+            dropped = dropout.drop(raw, dropout.outputs)
+            flat = window.flat(dropped)  # (N, O)
+            nats, gradient = self.loss.backward(flat, window, 1 / len(flat))
         self._check_finite(nats)
         penalties = self._penalties(raw, dropped, window)
         torch.autograd.backward([flat, *penalties], [gradient, *map(torch.ones_like, penalties)])

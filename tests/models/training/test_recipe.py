@@ -65,7 +65,7 @@ def test_options_are_changed_one_by_one(
     [
         ({"momentum": 0.5, "optimizer": "adam"}, "momentum is sgd's, the optimizer is adam"),
         ({"variable_steps": True}, "variable_steps: windows vary in the stream state only"),
-        ({"precision": "bf16", "loss": "nce"}, "bf16 is for the full softmax, the loss is nce"),
+        ({"precision": "fp16"}, "precision: Input should be 'fp32' or 'bf16'; got 'fp16'"),
         ({"decay": 0}, "decay: Input should be greater than 0; got 0"),
         ({"teacher_weight": 0.0}, "teacher_weight: Input should be greater than 0"),
         ({"weight_drop": 1.0}, "weight_drop: Input should be less than 1"),

@@ -49,6 +49,8 @@ RUNS: list[dict[str, Any]] = [
     {**ADAGRAD, "schedule": "exponential", "state": "stream", "teacher": True},
     {**ADAGRAD, "system": "belm", "schedule": "constant", **VARIABLE, "loss": "sampled"},
     {"schedule": "halve", "patience": 1, "longest": 3, "state": "sentence", "teacher": True},
+    {**SGD, "precision": "bf16", "state": "stream", "loss": "sampled", "full_epochs": 2},
+    {**AWD, "precision": "bf16", "state": "stream", "teacher": True},
 ]
 
 
