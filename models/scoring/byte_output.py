@@ -15,8 +15,8 @@ from models.language_model import LanguageModel
 from models.matrices.base import Matrix
 from models.matrices.dense import DenseMatrix
 from models.scoring.byte_codes import bytes_by_row
-from models.scoring.native_forms import exact_form
-from models.scoring.sketch import Sketch, Sketcher, spoken
+from models.scoring.native_forms import LinearKernel, exact_form
+from models.scoring.sketch import Sketcher, spoken
 
 # Nats, in the mean and at the 99.9th percentile. In one translation list of 1,000 the best total is less than
 # 0.001 nats of a language model's better than the second, in one of 100 less than 0.01.
@@ -29,14 +29,14 @@ PARTS = 8  # sizes of sketches: eighths of the columns
 class SketchedOutput:
     """A kernel of a sketch, called as the kernel of the whole layer."""
 
-    def __init__(self, kernel: Any, sketch: Sketch) -> None:
+    def __init__(self, kernel: Any, sketched: LinearKernel, size: int) -> None:
         self.pairs = kernel.pairs
-        self.size = sketch.projection.shape[1]
-        self._kernel, self._sketch = kernel, sketch
+        self.size = size
+        self._kernel, self._sketched = kernel, sketched
 
     def log_normalizers(self, x: NDArray[np.float32], out: NDArray[np.float64], threads: int = 1) -> None:
         """ln of the sum over all words (N,) after outputs x (N, H)."""
-        self._kernel.log_normalizers(x, out, threads, self._sketch.of(x))
+        self._kernel.log_normalizers(x, out, threads, self._sketched(x, threads))
 
 
 def byte_output(kernels: Any, model: LanguageModel, bias: NDArray[np.float32] | None, *, isa: str) -> Any:
@@ -62,7 +62,9 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
         sketch = sketcher.sketch(min(matrix.in_features, -(-matrix.in_features * parts // (4 * PARTS)) * 4))
         rows = kernels.Matrix.uint8(*bytes_by_row(sketch.rows.numpy()))
         kernel = kernels.Output(rows, bias, sketch_bias=sketch.bias.numpy(), **options)
-        return SketchedOutput(kernel, sketch.without_rows())  # the kernel has them, in bytes
+        columns, shift = sketch.affine()
+        linear = kernels.Linear(kernels.Matrix.float32(columns), bias=shift, isa=isa)
+        return SketchedOutput(kernel, LinearKernel(linear, len(columns)), len(columns))
 
     def near(parts: int, again: float) -> bool:
         made(parts, again).log_normalizers(unseen, nearly)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.language_model import LanguageModel
+from models.layers.affine import Affine
 from models.layers.lstm import LSTMLayer, RecurrentLayer, State
 from models.matrices.base import Matrix
 from models.matrices.binary import PackedBinaryMatrix
@@ -19,11 +20,11 @@ from models.matrices.dense import DenseMatrix
 from models.matrices.slim import SlimMatrix
 from models.scoring.byte_output import byte_output
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk, keep
-from models.scoring.native_forms import exact_form, form_16_bits, form_two_bytes
+from models.scoring.native_forms import LinearKernel, exact_form, form_16_bits, form_two_bytes, linear_form
 from models.scoring.sketch import LEAST_SPOKEN, spoken
 from nbest.errors import ConfigError
 
-INTERFACE = 4  # of the kernels that this engine calls
+INTERFACE = 5  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 PROBE_TOLERANCE = 3.5e-5  # nats; a third of what is called exact
 AGAIN = 0.01  # share of the sum from which a word is computed again, in floats
@@ -78,10 +79,23 @@ class NativeEngine(Engine):
         self.name = f"native {self.isa}"
         self.output = self._output(model)
         self.layers = [self._cells(layer, first=not number) for number, layer in enumerate(model.layers)]
+        self.projections = [self._projection(layer) for layer in model.layers]
+        first, last = model.layers[0], model.output_linear
+        self.word_products = self._linear(first.gates, 1) if isinstance(first, LSTMLayer) else None
+        self.before_output = None if last is None else self._linear(last, 0)
 
     def walk(self) -> "NativeWalk":
         """A new walk."""
         return NativeWalk(self)
+
+    def _linear(self, affine: Affine, number: int) -> LinearKernel | None:
+        matrix = cast("Matrix", affine.matrices[number])
+        return linear_form(self.kernels, matrix, affine, isa=self.isa)
+
+    def _projection(self, layer: Any) -> LinearKernel | None:
+        if not isinstance(layer, LSTMLayer) or layer.projection is None:
+            return None
+        return linear_form(self.kernels, layer.projection, isa=self.isa)
 
     def _cells(self, layer: Any, *, first: bool) -> Any:
         """The layer's kernel, or None: of the first layer without the inputs' matrix."""
@@ -139,7 +153,7 @@ class NativeWalk(Walk):
         self.model = engine.model
         self.plain = TorchWalk(engine.model, engine.constant)
         self.threads = torch.get_num_threads()
-        self.table = _WordTable(self.model)
+        self.table = _WordTable(engine)
 
     def step(self, words: Ids, above: Ids, kept: Ids, states: State) -> Tensor:
         """As every walk."""
@@ -155,13 +169,13 @@ class NativeWalk(Walk):
                 keep((x, after), kept, (h, c), torch.from_numpy)
             else:
                 assert isinstance(layer, LSTMLayer)
-                x = self._run(kernel, layer, words, x, above, kept, h, c)
+                x = self._run(number, layer, words, x, above, kept, h, c)
         assert x is not None
         return x
 
     def _run(
         self,
-        kernel: Any,
+        number: int,
         layer: LSTMLayer,
         words: Ids,
         x: Tensor | None,
@@ -174,7 +188,7 @@ class NativeWalk(Walk):
         count, cells = len(words), layer.cells
         inputs, index = [h.numpy()], [above]
         if x is None:
-            table, rows = self.table.of(words)
+            table, rows = self.table.of(words, self.threads)
         else:
             inputs.append(np.ascontiguousarray(x.numpy()))
             index.append(np.arange(count))
@@ -182,12 +196,16 @@ class NativeWalk(Walk):
             rows = np.zeros(count, dtype=np.int64)
         hidden = torch.empty(count, cells)
         kept_hidden = h.numpy() if layer.projection is None else None
-        kernel.step(
+        self.engine.layers[number].step(
             inputs, index, table, rows, c.numpy(), above, hidden.numpy(), kept, kept_hidden, self.threads
         )
         if layer.projection is None:
             return hidden
-        projected: Tensor = layer.projection(hidden)
+        kernel = self.engine.projections[number]
+        if kernel is None:
+            projected: Tensor = layer.projection(hidden)
+        else:
+            projected = torch.from_numpy(kernel(hidden.numpy(), self.threads))
         keep((projected,), kept, (h,), torch.from_numpy)
         return projected
 
@@ -196,7 +214,10 @@ class NativeWalk(Walk):
         engine = self.engine
         if engine.output is None:
             return self.plain.log_probs(hidden, positions, ids)
-        x = np.ascontiguousarray(self.model.before_output(hidden).numpy())
+        if engine.before_output is None:
+            x = np.ascontiguousarray(self.model.before_output(hidden).numpy())
+        else:
+            x = engine.before_output(hidden.numpy(), self.threads)
         logits = np.empty(len(ids), dtype=np.float32)
         engine.output.pairs(x, positions, ids, logits)
         if engine.constant is not None:
@@ -209,22 +230,23 @@ class NativeWalk(Walk):
 class _WordTable:
     """(T, 4H) products of words with the first layer's input matrix, biases added; as many as fit."""
 
-    def __init__(self, model: LanguageModel) -> None:
-        self.model = model
+    def __init__(self, engine: NativeEngine) -> None:
+        self.model = model = engine.model
+        self.products = engine.word_products
         self.row_of = np.full(model.config.vocabulary_size, -1, dtype=np.int64)
         self.used = 0
         self.table: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
-    def of(self, words: Ids) -> tuple[NDArray[np.float32], Ids]:
+    def of(self, words: Ids, threads: int) -> tuple[NDArray[np.float32], Ids]:
         """(table, the row of each word)."""
         rows = self.row_of[words]
         missing = words[rows < 0]
         if not len(missing):
             return self.table, rows
-        self._add(np.unique(missing), words)
+        self._add(np.unique(missing), words, threads)
         return self.table, self.row_of[words]
 
-    def _add(self, missing: Ids, words: Ids) -> None:
+    def _add(self, missing: Ids, words: Ids, threads: int) -> None:
         layer = self.model.layers[0]
         assert isinstance(layer, LSTMLayer)
         width = 4 * layer.cells
@@ -232,8 +254,11 @@ class _WordTable:
             self.row_of[:] = -1
             self.used = 0
             missing = np.unique(words)
-        products = layer.gates.matrices[1](self.model.embed(torch.from_numpy(missing)))
-        fresh = layer.gates.shifted(products).numpy()
+        x = self.model.embed(torch.from_numpy(missing))
+        if self.products is None:
+            fresh = layer.gates.shifted(layer.gates.matrices[1](x)).numpy()
+        else:
+            fresh = self.products(x.numpy(), threads)
         if self.used + len(missing) > len(self.table):
             more = np.empty((self.used + len(missing), width), dtype=np.float32)
             self.table = np.concatenate([self.table[: self.used].reshape(-1, width), more])

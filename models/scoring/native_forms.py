@@ -1,10 +1,12 @@
-"""Matrices as the compiled kernels read them."""
+"""Matrices as the compiled kernels read them, and the small ones around the large as kernels of their own."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from models.layers.affine import Affine
 from models.matrices.base import Matrix
 from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
@@ -30,6 +32,40 @@ def exact_form(kernels: Any, matrix: Matrix) -> Any:
     if isinstance(matrix, SlimMatrix) and matrix.by_position:
         return slim_form(kernels, matrix)
     return None
+
+
+class LinearKernel:
+    """scale * x W^T + bias in floats.
+
+    Torch's own threads, awaited in a loop, would be in the way of the kernels'.
+    """
+
+    def __init__(self, kernel: Any, rows: int) -> None:
+        self._kernel, self._rows = kernel, rows
+
+    def __call__(self, x: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+        """(N, rows) for x (N, columns)."""
+        out = np.empty((len(x), self._rows), dtype=np.float32)
+        self._kernel.products(np.ascontiguousarray(x), out, threads)
+        return out
+
+
+def linear_form(
+    kernels: Any, matrix: Matrix, affine: Affine | None = None, *, isa: str
+) -> LinearKernel | None:
+    """A matrix's products, with the scales and biases of the affine map that it belongs to.
+
+    None where the kernels cannot read it, or torch needs fewer products (slim).
+    """
+    form = None if isinstance(matrix, SlimMatrix) else exact_form(kernels, matrix)
+    if form is None:
+        return None
+    scale = bias = None
+    if affine is not None:
+        with torch.no_grad():
+            scale = None if affine.gamma is None else affine.gamma.exp().numpy()
+            bias = affine.shifted(torch.zeros(matrix.out_features)).numpy()
+    return LinearKernel(kernels.Linear(form, scale=scale, bias=bias, isa=isa), matrix.out_features)
 
 
 def form_two_bytes(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ its mean effect on exp to be made up by half its variance, in the biases. A rand
 columns alike in size, which is what 8-bit numbers with one unit a row want.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -45,9 +45,10 @@ class Sketch:
         """(N, K) for outputs (N, H)."""
         return ((torch.from_numpy(x) - self.mean) @ self.projection).numpy()
 
-    def without_rows(self) -> "Sketch":
-        """What `of` needs."""
-        return replace(self, rows=torch.empty(0))
+    def affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A (K, H) and b (K,): s(x) is A x + b."""
+        shift = -(self.mean.double() @ self.projection.double()).float()
+        return np.ascontiguousarray(self.projection.T.numpy()), shift.numpy()
 
 
 def spoken(model: LanguageModel, most: int = MOST_SPOKEN) -> Tensor:

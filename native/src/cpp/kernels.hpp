@@ -80,6 +80,16 @@ struct LogitsJob {
     float* out;            // (V, N)
 };
 
+// scale * (products of inputs with all rows) + bias, in floats.
+struct LinearJob {
+    const Rows* rows;
+    const float* scale;    // (V) or null
+    const float* bias;     // (V) or null
+    const float* x;        // (N, K)
+    int64_t count;         // N
+    float* out;            // (N, V)
+};
+
 struct Kernels {
     const char* name;
     bool integers;                                                 // has products of integers
@@ -90,6 +100,7 @@ struct Kernels {
     void (*prepare_cells)(const CellsJob&, void* panels);          // lay the matrices out for step
     void (*pairs)(const Rows&, const float* bias, const float* x, const int64_t* positions, const int64_t* ids,
                   int64_t count, float* out);                      // out[p] = x[positions[p]] . row ids[p] + bias
+    void (*linear)(const LinearJob&, int threads);
 };
 
 const Kernels& portable_kernels();

@@ -12,6 +12,7 @@ namespace NBEST_ISA {
 #include "impl/panels.hpp"
 #include "impl/products.hpp"
 #include "impl/pairs.hpp"
+#include "impl/linear.hpp"
 #include "impl/normalizer.hpp"
 #include "impl/slim.hpp"
 #include "impl/cells.hpp"
@@ -21,7 +22,7 @@ namespace NBEST_ISA {
 const Kernels& NBEST_GETTER() {
     static const Kernels kernels{NBEST_ISA_NAME,         NBEST_VNNI != 0, NBEST_ISA::normalize_any,
                                  NBEST_ISA::slim_logits, NBEST_ISA::step, NBEST_ISA::panel_bytes,
-                                 NBEST_ISA::prepare_cells, NBEST_ISA::pairs};
+                                 NBEST_ISA::prepare_cells, NBEST_ISA::pairs, NBEST_ISA::linear};
     return kernels;
 }
 

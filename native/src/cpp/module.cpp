@@ -240,6 +240,30 @@ class Output {
     const Kernels& set_;
 };
 
+// A matrix with a scale and a bias, all of whose products are wanted.
+class Linear {
+   public:
+    Linear(Matrix matrix, std::optional<Vector> scale, std::optional<Vector> bias, std::optional<std::string> isa)
+        : matrix_(std::move(matrix)), scale_(std::move(scale)), bias_(std::move(bias)), set_(kernels(isa)) {
+        if (scale_) expect_size("scales", scale_->shape(0), matrix_.rows().rows);
+        if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
+    }
+    void products(Floats x, OutFloats out, int threads) const {
+        expect_size("columns of x", x.shape(1), matrix_.rows().cols);
+        expect_size("rows of out", out.shape(0), x.shape(0));
+        expect_size("columns of out", out.shape(1), matrix_.rows().rows);
+        const LinearJob job{&matrix_.rows(), scale_ ? scale_->data() : nullptr, bias_ ? bias_->data() : nullptr,
+                            x.data(), static_cast<int64_t>(x.shape(0)), out.data()};
+        nb::gil_scoped_release release;
+        set_.linear(job, threads);
+    }
+
+   private:
+    Matrix matrix_;
+    std::optional<Vector> scale_, bias_;
+    const Kernels& set_;
+};
+
 // An LSTM layer without its first inputs' matrix, whose products come as a table.
 class Cells {
    public:
@@ -321,6 +345,7 @@ class Cells {
 };
 
 NB_MODULE(_kernels, m) {
+    nb::set_leak_warnings(false);  // what threads still hold when the interpreter ends
     nb::class_<Matrix>(m, "Matrix")
         .def_static("float32", &Matrix::float32, "numbers"_a)
         .def_static("int16", &Matrix::int16, "numbers"_a, "step"_a, "low"_a)
@@ -338,6 +363,10 @@ NB_MODULE(_kernels, m) {
              "sketched"_a.none() = nb::none())
         .def("logits", &Output::logits, "x"_a, "out"_a, "threads"_a = 1)
         .def("pairs", &Output::pairs, "x"_a, "positions"_a, "ids"_a, "out"_a);
+    nb::class_<Linear>(m, "Linear")
+        .def(nb::init<Matrix, std::optional<Vector>, std::optional<Vector>, std::optional<std::string>>(), "matrix"_a,
+             "scale"_a.none() = nb::none(), "bias"_a.none() = nb::none(), "isa"_a.none() = nb::none())
+        .def("products", &Linear::products, "x"_a, "out"_a, "threads"_a = 1);
     nb::class_<Cells>(m, "Cells")
         .def(nb::init<std::vector<Matrix>, std::optional<Vector>, bool, bool, std::optional<std::string>>(), "matrices"_a,
              "scale"_a.none() = nb::none(), "int16"_a = false, "laid_out"_a = true, "isa"_a.none() = nb::none())

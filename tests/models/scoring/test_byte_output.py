@@ -101,7 +101,7 @@ def test_more_is_computed_again_where_that_is_needed(monkeypatch: pytest.MonkeyP
     made = kernels().Output
 
     class Watched:
-        Matrix = kernels().Matrix
+        Matrix, Linear = kernels().Matrix, kernels().Linear
 
         @staticmethod
         def Output(*arguments: Any, **options: Any) -> Any:  # noqa: N802

@@ -68,6 +68,40 @@ def test_every_kind_of_cpu(saved: Save, system: str, isa: str) -> None:
     assert scorer.score(TEXTS).nat_log_probs == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 7, 5), (13, 64, 33), (50, 45, 700), (6, 1, 1)])
+def test_linear_is_its_formula(isa: str, count: int, columns: int, rows: int) -> None:
+    """All shapes of tiles, every way of storing, with and without scale and bias, on one thread and three."""
+    random = np.random.default_rng(1)
+    x, weight = (random.normal(size=(n, columns)).astype(np.float32) for n in (count, rows))
+    scale, bias = (random.normal(size=rows).astype(np.float32) for _ in range(2))
+    two, one = np.full(1, 2, np.float32), np.full(1, -1, np.float32)
+    codes, step, low = bytes_by_row(weight)
+    matrices = [
+        (native.Matrix.float32(weight), weight),
+        (native.Matrix.bits(np.packbits(weight > 0, axis=1), columns, two, one), np.where(weight > 0, 1, -1)),
+        (native.Matrix.uint8(codes, step, low), codes * step[:, None] + low[:, None]),
+    ]
+    for matrix, numbers in matrices:
+        plain = x.astype(np.float64) @ numbers.astype(np.float64).T
+        for options, expected in (({}, plain), ({"scale": scale, "bias": bias}, scale * plain + bias)):
+            for threads in (1, 3):
+                out = np.full((count, rows), np.nan, np.float32)
+                native.Linear(matrix, **options, isa=isa).products(x, out, threads)
+                assert out == pytest.approx(expected, abs=1e-4)
+
+
+def test_linear_says_what_does_not_fit() -> None:
+    linear = native.Linear(native.Matrix.float32(np.zeros((3, 4), np.float32)))
+    x, out = np.zeros((2, 4), np.float32), np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match="columns of x: expected 4, got 3"):
+        linear.products(x[:, :3].copy(), out)
+    with pytest.raises(ValueError, match="rows of out: expected 2, got 1"):
+        linear.products(x, out[:1])
+    with pytest.raises(ValueError, match="biases: expected 3, got 2"):
+        native.Linear(native.Matrix.float32(np.zeros((3, 4), np.float32)), bias=np.zeros(2, np.float32))
+
+
 @pytest.mark.parametrize("system", ["lstm", "belm", "bllm"])
 def test_two_threads(saved: Save, threads: None, system: str) -> None:
     scorer = LanguageModelScorer(saved(system), "m", native=True)

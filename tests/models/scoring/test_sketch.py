@@ -33,6 +33,8 @@ def test_all_columns_are_the_whole_layer() -> None:
     sketch = Sketcher(weight, bias.numpy(), x.flatten(0, 1)).sketch(24)
     logits = reduced(sketch, x.flatten(0, 1)) @ sketch.rows.T + sketch.bias
     assert torch.allclose(logits, x.flatten(0, 1) @ weight.T + bias, atol=1e-3)
+    columns, shift = map(torch.from_numpy, sketch.affine())
+    assert torch.allclose(x.flatten(0, 1) @ columns.T + shift, reduced(sketch, x.flatten(0, 1)), atol=1e-4)
 
 
 def test_what_is_left_out_is_made_up_for_in_the_mean() -> None:

@@ -31,20 +31,6 @@ void prepare_cells(const CellsJob& job, void* panels) {
         cell_panel(job, block, static_cast<int32_t*>(panels) + block * panel_words(job), room);
 }
 
-// The real numbers of a register's worth from `from`; zeros beyond.
-NBEST_INLINE vf load_some(const float* from, int real) {
-    if (real == W) return load(from);
-    float some[W] = {};
-    std::memcpy(some, from, real * sizeof(float));
-    return load(some);
-}
-NBEST_INLINE void store_some(float* to, vf value, int real) {
-    if (real == W) return store(to, value);
-    float some[W];
-    store(some, value);
-    std::memcpy(to, some, real * sizeof(float));
-}
-
 template <bool WHOLE>
 void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t count, int64_t from, int64_t to) {
     const int64_t h = job.cells, size = panel_words(job), inputs = size / CELL_PANEL;

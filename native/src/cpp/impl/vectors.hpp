@@ -8,6 +8,19 @@ typedef int32_t vi __attribute__((vector_size(W * 4), aligned(4), may_alias));
 NBEST_INLINE vf load(const float* p) { return *reinterpret_cast<const vf*>(p); }
 NBEST_INLINE void store(float* p, vf v) { *reinterpret_cast<vf*>(p) = v; }
 NBEST_INLINE vf all(float x) { return x - vf{}; }
+// The real numbers of a register's worth from `from`; zeros beyond.
+NBEST_INLINE vf load_some(const float* from, int real) {
+    if (real == W) return load(from);
+    float some[W] = {};
+    std::memcpy(some, from, real * sizeof(float));
+    return load(some);
+}
+NBEST_INLINE void store_some(float* to, vf value, int real) {
+    if (real == W) return store(to, value);
+    float some[W];
+    store(some, value);
+    std::memcpy(to, some, real * sizeof(float));
+}
 NBEST_INLINE bool any(vi mask) {
 #if NBEST_W == 16
     return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
