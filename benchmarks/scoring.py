@@ -5,7 +5,7 @@
 A model is a directory, or SYSTEM:CELLSxLAYERS:WORDS for one with random weights (speed only). Lists are those
 of ../shared/data (the machine translation's, distinct and with duplicates; the recogniser's), or, without
 --data, made to the same shape. Peers read the very same texts; sorted, padded batches of 128 unless their
-fastest is another.
+fastest is another. Rows of other models and workloads that the result file has already stay in it.
 """
 
 import argparse
@@ -61,22 +61,25 @@ def main() -> None:
     arguments = parser.parse_args()
     made = harness.begin(arguments)
     torch.set_num_threads(arguments.threads)
-    document: dict[str, Any] = {"made": made, "threads": arguments.threads, "rounds": arguments.rounds}
-    document["ceilings"] = ceilings()
-    document["measured"] = []
+    path = arguments.out / f"scoring-{arguments.threads}.json"
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))["measured"]
+        rows = {(row["model"], row["workload"]): row for row in earlier}
+    ceiling = ceilings()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
         for name in arguments.model:
-            path = Path(name) if Path(name).is_dir() else untrained(name, Path(folder), arguments.data)
+            model = Path(name) if Path(name).is_dir() else untrained(name, Path(folder), arguments.data)
             for workload in workloads(arguments.data, arguments.workloads, arguments.lists):
-                row = {"model": Path(name).name, "workload": workload.name} | measure(
-                    path, workload, arguments
-                )
-                row["share_of_ceiling"] = share_of_ceiling(row, document["ceilings"], path)
-                document["measured"].append(row)
+                row = {"model": Path(name).name, "workload": workload.name, "made": made, "ceilings": ceiling}
+                row |= measure(model, workload, arguments)
+                row["share_of_ceiling"] = share_of_ceiling(row, ceiling, model)
                 show(row)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with write_whole(arguments.out / f"scoring-{arguments.threads}.json") as stream:
-        stream.write((json.dumps(document, indent=1) + "\n").encode())
+                rows[row["model"], row["workload"]] = row
+                document = {"threads": arguments.threads, "measured": list(rows.values())}
+                with write_whole(path) as stream:
+                    stream.write((json.dumps(document, indent=1) + "\n").encode())
 
 
 def measure(path: Path, workload: Workload, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -157,15 +160,25 @@ def fastest(make: Any) -> int:
     return min(took, key=lambda size: took[size])
 
 
+@torch.inference_mode()
 def ceilings() -> dict[str, float]:
-    """Giga-operations a second of torch's own products, and of exp, on blocks that stay in cache."""
+    """Giga-operations a second of torch's own products, and of exp, on blocks that stay in cache.
+
+    Of 32-bit products the faster of torch's two libraries: which that is depends on the maker of the CPU.
+    """
     x, w, out = torch.randn(512, 512), torch.randn(2048, 512), torch.empty(512, 2048)
+    few = x[:, :128].contiguous()
+    one_dnn = torch.ops.mkldnn._linear_pointwise
     x8, w8 = (torch.randint(-99, 99, t.shape, dtype=torch.int8) for t in (x, w))
     work = 2 * 512 * 512 * 2048
     found = {
-        "fp32_products": work / best_of(lambda: torch.mm(x, w.t(), out=out)),
+        "fp32_products": max(
+            work / best_of(lambda: torch.mm(x, w.t(), out=out)),
+            work / best_of(lambda: one_dnn(x, w, None, "none", [], "")),
+        ),
+        "bf16_products": work / best_of(lambda: torch.mm(x.bfloat16(), w.bfloat16().t())),
         "int8_products": work / best_of(lambda: torch._int_mm(x8, w8.t())),
-        "exp": out.numel() / best_of(lambda: torch.exp(x.repeat(1, 4), out=out)),
+        "exp": few.numel() / best_of(lambda: torch.exp(few)),
     }
     return {name: round(value / 1e9, 2) for name, value in found.items()}
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import batch_tables
 import papers
+import scoring_tables
 from picture import CORPORA, models_of, picture
 
 HERE = Path(__file__).resolve().parent
@@ -95,6 +96,29 @@ def model_results() -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
 
 
+def training() -> str:
+    """Words a second of every system, and how many times as fast as the plain loop and as our dense model."""
+    contenders = json.loads((RESULTS / "training.json").read_text(encoding="utf-8"))["contenders"]
+    lines = [
+        "| system | words a second | times the plain loop | times `lstm` | bf16: words a second "
+        "| times the plain loop | times `lstm` |",
+        "|---|---|---|---|---|---|---|",
+    ]
+
+    def over(name: str, base: str) -> str:
+        pairs = zip(contenders[name]["rounds"], contenders[base]["rounds"], strict=True)
+        return f"{statistics.median(one / other for one, other in pairs):.2f}"
+
+    for name in (name for name in contenders if not name.endswith(", bf16")):
+        cells = [name if name == "plain torch" else f"`{name}`"]
+        for suffix in ("", ", bf16"):
+            own = name + suffix
+            speed = contenders[own]["words_per_second"]
+            cells += [f"{speed:,.0f}", over(own, f"plain torch{suffix}"), over(own, f"lstm{suffix}")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 UNTUNED = {  # rule of `untuned.py` -> what it is called
     "list": "by the spread of the list",
     "together": "by the spread of all lists",
@@ -162,8 +186,16 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "adaptation.md": {"adaptation": adaptation},
     "tuning.md": {"untuned": untuned},
     "batch.md": {"batch": batch_tables.measured, "batch-machines": batch_tables.many},
+    "performance.md": {
+        "beside-others": scoring_tables.beside_others,
+        "context": scoring_tables.context,
+        "ceilings": scoring_tables.ceilings,
+        "threads": scoring_tables.threads,
+        "slim-outputs": scoring_tables.slim,
+    },
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
     "models.md": {
+        "training": training,
         "sizes-captions": partial(sizes, "captions"),
         "sizes-ptb": partial(sizes, "ptb"),
         **{name: partial(rows_of_papers, name) for name in papers.PAPERS},

@@ -3,15 +3,16 @@
     python benchmarks/training.py --out benchmarks/results
 
 The plain loop is what a good user of torch writes: nn.Embedding, nn.LSTM, nn.Linear, cross_entropy, dropout,
-clipping, SGD. Every contender is a process of its own; they run in turn, a few steps each, round after round,
-so that whatever else the machine does meets all of them. Figures are medians over rounds; a ratio is the
-median of the rounds' own ratios. The machine has to be idle: above the load limit only --force runs.
+clipping, SGD; with --bf16 it runs, and every system trains, in that precision too (the loop by autocast).
+Every contender is a process of its own; they run in turn, a few steps each, round after round, so that what
+else the machine does meets all of them. Figures are medians over rounds; a ratio is the median of the rounds'
+own ratios. The machine has to be idle: above the load limit only --force runs.
 """
 
 import argparse
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,7 +42,8 @@ class Setting:
 def main() -> None:
     """Measure and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--systems", nargs="+", default=["lstm", "belm", "bllm", "slim"])
+    parser.add_argument("--systems", nargs="+", default=["lstm", "belm", "bllm", "slim", "sparse"])
+    parser.add_argument("--bf16", action="store_true", help="each in bf16 too")
     parser.add_argument("--vocabulary-size", type=int, default=10_000)
     parser.add_argument("--hidden-size", type=int, default=500)
     parser.add_argument("--columns", type=int, default=64)
@@ -59,7 +61,8 @@ def main() -> None:
         arguments.dropout,
         arguments.threads,
     )
-    measured = measure(setting, [PLAIN, *arguments.systems], arguments.rounds, arguments.batches)
+    precisions = ("fp32", "bf16") if arguments.bf16 else ("fp32",)
+    measured = measure(setting, arguments.systems, precisions, arguments.rounds, arguments.batches)
     document = {
         "made": made,
         "setting": asdict(setting) | {"rounds": arguments.rounds, "batches": arguments.batches},
@@ -69,7 +72,7 @@ def main() -> None:
     with write_whole(arguments.out / "training.json") as stream:
         stream.write((json.dumps(document, indent=1) + "\n").encode())
     for name, row in document["contenders"].items():
-        print(f"{name:12} {row['words_per_second']:8.0f} words/s  {row['ratio_to_plain']:5.2f} x plain")
+        print(f"{name:18} {row['words_per_second']:8.0f} words/s  {row['ratio_to_plain']:5.2f} x plain")
 
 
 def summary(measured: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
@@ -84,19 +87,21 @@ def summary(measured: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def measure(setting: Setting, names: list[str], rounds: int, batches: int) -> dict[str, list[float]]:
+def measure(
+    setting: Setting, systems: Sequence[str], precisions: Sequence[str], rounds: int, batches: int
+) -> dict[str, list[float]]:
     """Words a second of every contender in every round."""
-    contenders = {
-        name: harness.Contender(plain_loop, (setting,))
-        if name == PLAIN
-        else harness.Contender(our_trainer, (setting, name))
-        for name in names
-    }
+    contenders = {}
+    for precision in precisions:
+        suffix = "" if precision == "fp32" else f", {precision}"
+        contenders[PLAIN + suffix] = harness.Contender(plain_loop, (setting, precision))
+        for system in systems:
+            contenders[system + suffix] = harness.Contender(our_trainer, (setting, system, precision))
     found = harness.side_by_side(contenders, batches, rounds=rounds, threads=setting.threads)
     return {name: [round_.result / round_.seconds for round_ in rounds] for name, rounds in found.items()}
 
 
-def plain_loop(setting: Setting) -> Steps:
+def plain_loop(setting: Setting, precision: str) -> Steps:
     """torch's own modules, as its word language model example has them."""
     import torch
     from torch import nn
@@ -130,8 +135,9 @@ def plain_loop(setting: Setting) -> Steps:
             inputs, targets = ids[place : place + t], ids[place + 1 : place + t + 1]
             place += t
             optimizer.zero_grad()
-            logits, after = model(inputs, state)
-            loss = nn.functional.cross_entropy(logits.view(-1, v), targets.reshape(-1))
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                logits, after = model(inputs, state)
+                loss = nn.functional.cross_entropy(logits.view(-1, v), targets.reshape(-1))
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 0.25)
             optimizer.step()
@@ -142,7 +148,7 @@ def plain_loop(setting: Setting) -> Steps:
     return run
 
 
-def our_trainer(setting: Setting, system: str) -> Steps:
+def our_trainer(setting: Setting, system: str, precision: str) -> Steps:
     """The trainer as `nbest train` runs it, step by step."""
     from models.training.ingredients import Texts
     from models.training.recipe import make_recipe
@@ -156,6 +162,7 @@ def our_trainer(setting: Setting, system: str) -> Steps:
     recipe = make_recipe(
         {
             "system": system,
+            "precision": precision,
             "hidden_size": setting.hidden_size,
             "state": "stream",
             "columns": setting.columns,

@@ -100,7 +100,7 @@ class _Described(SecurityBase):
         """Nothing is left to do."""
 
 
-_described = _Described()
+described = _Described()  # the dependency that puts keys into the API's description
 
 
 def needs(scope: Scope) -> Any:
@@ -110,7 +110,7 @@ def needs(scope: Scope) -> Any:
     shows could otherwise ask for it on the loopback address.
     """
 
-    async def check(request: Request, _: Annotated[None, Security(_described, scopes=[scope])]) -> None:
+    async def check(request: Request, _: Annotated[None, Security(described, scopes=[scope])]) -> None:
         key: Key | None = request.state.key
         if request.state.keys and (key is None or scope not in key.scopes):
             raise ForbiddenError("the key's scopes do not allow this", scope=scope)

@@ -26,7 +26,7 @@ from service.precomputed import PrecomputedScorer
 from service.registry import LoadedModel
 from service.request_lists import read_lists
 from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected
-from service.security import _described, needs
+from service.security import described, needs
 from service.state import Service, service_of
 from service.tuning import Floats, record
 from service.tuning_process import Tunings
@@ -54,7 +54,7 @@ _FEW_LISTS = 50
 _changes = needs("tune")
 
 
-async def _may_tune(request: Request, _: Annotated[None, Security(_described, scopes=["tune"])]) -> None:
+async def _may_tune(request: Request, _: Annotated[None, Security(described, scopes=["tune"])]) -> None:
     """With keys those with the scope tune. Without keys all: what is only computed changes nothing here."""
     if request.state.keys:
         await _changes.dependency(request, None)

@@ -46,18 +46,6 @@ def precision(found: Any) -> Rows:
     return [*rows, [whole["1_bests"], 1, *shares]]
 
 
-def slim_output(found: Any) -> Rows:
-    names = ("logits, torch dense", "normaliser, torch dense", "normaliser, kernels dense")
-    rows: Rows = []
-    for one in found["measured"]:
-        contenders = one["contenders"]
-        faster = [contenders[name]["slim_times_as_fast"] for name in names]
-        faster.append(contenders["normaliser, kernels dense in floats"]["slim_times_as_fast"])
-        slim = contenders["normaliser, slim"]["milliseconds"]
-        rows.append([one["parts"], one["sub_vectors"], slim, *faster])
-    return rows
-
-
 def memory(found: Any) -> Rows:
     rows: Rows = []
     mib = 2.0**20
@@ -66,28 +54,6 @@ def memory(found: Any) -> Rows:
         peaks = [value for few, peak in one["scoring_peak"].items() for value in (peak / mib, int(few))]
         sizes = [disk / mib, resident / mib, resident / disk, one["vocabulary"] / mib]
         rows.append([one["words"], *sizes, *peaks])
-    return rows
-
-
-def beside_others(found: Any) -> Rows:
-    names = (
-        "plain torch",
-        "plain torch, distinct, bf16, batch 128",
-        "ONNX Runtime, fp32, batch 256",
-        "ONNX Runtime, int8, batch 128",
-        "torch engine, fp32",
-        "engine, fp32",
-    )
-    rows: Rows = []
-    for name in names:
-        both = []
-        for one in found["measured"]:
-            # the best batch of the contender, as the table has it
-            stem = name.partition(", batch")[0]
-            same = [each for key, each in one["contenders"].items() if key.partition(", batch")[0] == stem]
-            best = min(same, key=lambda each: each["seconds"])
-            both += [best["seconds"], best["times_as_fast_as_plain"]]
-        rows.append(both)
     return rows
 
 
@@ -103,9 +69,7 @@ def serving(found: Any) -> Rows:
     ("document", "head", "results", "rows"),
     [
         ("performance", "| model | lists, five tunings", "precision", precision),
-        ("performance", "| V | stored ", "slim_output", slim_output),
         ("performance", "| model | V | weights", "memory", memory),
-        ("performance", "| | translation: seconds", "scoring-1", beside_others),
         ("performance", "| clients | ", "serving", serving),
     ],
 )

@@ -15,8 +15,10 @@ def test_contenders_agree(run_benchmark: Run, tmp_path: Path) -> None:
     done = run_benchmark("scoring", *TINY, "--force", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "scoring-1.json").read_text())
-    assert set(document["ceilings"]) == {"fp32_products", "int8_products", "exp"}
     (row,) = document["measured"]
+    assert set(row["ceilings"]) == {"fp32_products", "bf16_products", "int8_products", "exp"}
+    assert min(row["ceilings"].values()) > 0
+    assert row["made"]["forced"]
     assert row["texts"] == 2 * 137
     assert row["distinct_prefixes"] < row["tokens"]
     contenders = row["contenders"]
@@ -27,6 +29,11 @@ def test_contenders_agree(run_benchmark: Run, tmp_path: Path) -> None:
         bound = 1e-2 if "bf16" in name or "int8" in name else 1e-5
         assert one["greatest_difference"] < bound, name
     assert "plain torch" in done.stdout
+    other = "--model lstm:12x1:200 --lists 1 --rounds 1 --no-onnx --force --out".split()
+    assert run_benchmark("scoring", *other, tmp_path).returncode == 0
+    again = json.loads((tmp_path / "scoring-1.json").read_text())["measured"]
+    assert [one["model"] for one in again] == ["bllm:12x2:200", "lstm:12x1:200"]
+    assert again[0] == row
 
 
 def test_it_refuses_a_busy_machine(run_benchmark: Run, tmp_path: Path) -> None:

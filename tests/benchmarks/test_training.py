@@ -18,7 +18,7 @@ def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
 
 
 def test_it_measures_and_writes(run_benchmark: Run, tmp_path: Path) -> None:
-    done = run_benchmark("training", *TINY, "--systems", "bllm", "--force", "--out", tmp_path)
+    done = run_benchmark("training", *TINY, "--systems", "bllm", "--bf16", "--force", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "training.json").read_text())
     assert set(document["made"]) == {"date", "machine", "load_before", "forced", "signature"}
@@ -27,6 +27,7 @@ def test_it_measures_and_writes(run_benchmark: Run, tmp_path: Path) -> None:
     assert plain["ratio_to_plain"] == 1
     assert len(ours["rounds"]) == len(plain["rounds"]) == 2
     assert min(ours["rounds"] + plain["rounds"]) > 0
+    assert list(document["contenders"]) == ["plain torch", "bllm", "plain torch, bf16", "bllm, bf16"]
     assert "x plain" in done.stdout
 
 

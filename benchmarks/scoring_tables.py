@@ -1,0 +1,131 @@
+"""The tables of docs/performance.md on scoring: scoring-1.json, scoring_parts.json, slim_output.json."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+WORKLOADS = {
+    "mt": "translation",
+    "mt-duplicates": "translation, with duplicates",
+    "asr": "speech",
+}
+PEERS = {  # contender, of whatever batch -> the head of its column
+    "plain torch, distinct, fp32": "torch, distinct texts",
+    "plain torch, distinct, bf16": "the same, bf16",
+    "ONNX Runtime, fp32": "ONNX Runtime",
+    "ONNX Runtime, int8": "ONNX Runtime, int8",
+    "torch engine, fp32": "nbest, no kernels",
+    "engine, fp32": "**nbest, exact**",
+    "engine, int8": "**nbest, int8**",
+}
+OTHERS = {"KenLM": "KenLM, 5-grams", "transformer": "a transformer of GPT-2's smallest shape"}
+
+Contenders = Mapping[str, Mapping[str, Any]]
+
+
+def read(name: str) -> Any:
+    """A result file."""
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def of(contenders: Contenders, name: str) -> Mapping[str, Any]:
+    """The contender of this name, its batch aside."""
+    return next(one for key, one in contenders.items() if key.partition(", batch")[0] == name)
+
+
+def beside_others() -> str:
+    """Each model and workload: seconds of plain torch, and how many times as fast all others are."""
+    heads = [
+        "model",
+        "lists",
+        "plain torch, seconds",
+        *PEERS.values(),
+        "int8 over bf16",
+        "int8 over the best ONNX",
+    ]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in read("scoring-1.json")["measured"]:
+        contenders = row["contenders"]
+        plain = of(contenders, "plain torch")["seconds"]
+        times = {name: of(contenders, name)["times_as_fast_as_plain"] for name in PEERS}
+        best = min(of(contenders, name)["seconds"] for name in PEERS if name.startswith("ONNX"))
+        int8 = of(contenders, "engine, int8")["seconds"]
+        over_bf16 = of(contenders, "plain torch, distinct, bf16")["seconds"] / int8
+        cells = [
+            row["model"],
+            WORKLOADS[row["workload"]],
+            f"{plain:.2f}",
+            *(f"{value:.3g}" for value in times.values()),
+            f"{over_bf16:.1f}",
+            f"{best / int8:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def context() -> str:
+    """What is of another kind altogether: seconds of the same texts."""
+    lines = ["| lists | nbest, exact: seconds | " + " | ".join(OTHERS.values()) + " |", "|---|---|---|---|"]
+    for row in read("scoring-1.json")["measured"]:
+        contenders = row["contenders"]
+        if set(OTHERS) <= set(contenders):
+            names = ("engine, fp32", *OTHERS)
+            cells = " | ".join(f"{contenders[name]['seconds']:.2f}" for name in names)
+            lines.append(f"| {WORKLOADS[row['workload']]} | {cells} |")
+    return "\n".join(lines)
+
+
+def ceilings() -> str:
+    """The least time that torch's rates leave for all products and exps, by what the engine took."""
+    measured = read("scoring-1.json")["measured"]
+    lines = ["| model | lists | exact | int8 |", "|---|---|---|---|"]
+    for row in measured:
+        shares = row["share_of_ceiling"]
+        cells = [f"{shares[name]:.2f}" for name in ("engine, fp32", "engine, int8")]
+        lines.append(f"| {row['model']} | {WORKLOADS[row['workload']]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def threads() -> str:
+    """Microseconds of each part on one thread and on two, and how many times as fast two are."""
+    found = read("scoring_parts.json")
+    lines = [
+        "| model | precision | step, one thread and two | times | outputs | times |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model, precisions in found["models"].items():
+        for precision, parts in precisions.items():
+            cells = [
+                cell
+                for one, two in (parts["step"], parts["output"])
+                for cell in (f"{one:.1f}, {two:.1f}", f"{one / two:.2f}")
+            ]
+            lines.append(f"| {model} | {precision} | {' | '.join(cells)} |")
+    one, two = found["product_of_torch"]
+    lines.append(f"| torch's own product | | {one:,.0f}, {two:,.0f} | {one / two:.2f} | | |")
+    return "\n".join(lines)
+
+
+def slim() -> str:
+    """Slim outputs beside dense ones, both with the same inputs."""
+    names = (
+        "logits, torch dense",
+        "normaliser, torch dense",
+        "normaliser, kernels dense",
+        "normaliser, kernels dense in floats",
+    )
+    lines = [
+        "| V | stored | K | M | slim, ms | logits: torch | with normaliser: torch | our dense, two bytes | "
+        "our dense, floats |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in read("slim_output.json")["measured"]:
+        contenders = row["contenders"]
+        faster = [f"{contenders[name]['slim_times_as_fast']:.1f}" for name in names]
+        shape = f"{row['words']:,} | 1/{row['share']} | {row['parts']} | {row['sub_vectors']:,}"
+        took = f"{contenders['normaliser, slim']['milliseconds']:.1f}"
+        cells = [shape, took, *faster]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
