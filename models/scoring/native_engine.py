@@ -206,7 +206,8 @@ class NativeWalk(Walk):
             projected: Tensor = layer.projection(hidden)
         else:
             projected = torch.from_numpy(kernel(hidden.numpy(), self.threads))
-        keep((projected,), kept, (h,), torch.from_numpy)
+        which = np.flatnonzero(kept >= 0)
+        h.numpy()[kept[which]] = projected.numpy()[which]
         return projected
 
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
