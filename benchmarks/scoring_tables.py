@@ -39,7 +39,7 @@ def beside_others() -> str:
     """Each model and workload: seconds of plain torch, and how many times as fast all others are."""
     heads = [
         "model",
-        "lists",
+        "lists, texts",
         "plain torch, seconds",
         *PEERS.values(),
         "int8 over bf16",
@@ -55,7 +55,7 @@ def beside_others() -> str:
         over_bf16 = of(contenders, "plain torch, distinct, bf16")["seconds"] / int8
         cells = [
             row["model"],
-            WORKLOADS[row["workload"]],
+            f"{WORKLOADS[row['workload']]}, {row['texts']:,}",
             f"{plain:.2f}",
             *(f"{value:.3g}" for value in times.values()),
             f"{over_bf16:.1f}",
@@ -72,7 +72,7 @@ def context() -> str:
         contenders = row["contenders"]
         if set(OTHERS) <= set(contenders):
             names = ("engine, fp32", *OTHERS)
-            cells = " | ".join(f"{contenders[name]['seconds']:.2f}" for name in names)
+            cells = " | ".join(f"{contenders[name]['seconds']:.3g}" for name in names)
             lines.append(f"| {WORKLOADS[row['workload']]} | {cells} |")
     return "\n".join(lines)
 

@@ -80,8 +80,9 @@ class NativeEngine(Engine):
         self.output = self._output(model)
         self.layers = [self._cells(layer, first=not number) for number, layer in enumerate(model.layers)]
         self.projections = [self._projection(layer) for layer in model.layers]
-        first, last = model.layers[0], model.output_linear
+        first, words, last = model.layers[0], model.embedding_linear, model.output_linear
         self.word_products = self._linear(first.gates, 1) if isinstance(first, LSTMLayer) else None
+        self.embedding_linear = None if words is None else self._linear(words, 0)
         self.before_output = None if last is None else self._linear(last, 0)
 
     def walk(self) -> "NativeWalk":
@@ -233,7 +234,7 @@ class _WordTable:
 
     def __init__(self, engine: NativeEngine) -> None:
         self.model = model = engine.model
-        self.products = engine.word_products
+        self.linear, self.products = engine.embedding_linear, engine.word_products
         self.row_of = np.full(model.config.vocabulary_size, -1, dtype=np.int64)
         self.used = 0
         self.table: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
@@ -255,11 +256,7 @@ class _WordTable:
             self.row_of[:] = -1
             self.used = 0
             missing = np.unique(words)
-        x = self.model.embed(torch.from_numpy(missing))
-        if self.products is None:
-            fresh = layer.gates.shifted(layer.gates.matrices[1](x)).numpy()
-        else:
-            fresh = self.products(x.numpy(), threads)
+        fresh = self._products(layer, torch.from_numpy(missing), threads)
         if self.used + len(missing) > len(self.table):
             more = np.empty((self.used + len(missing), width), dtype=np.float32)
             self.table = np.concatenate([self.table[: self.used].reshape(-1, width), more])
@@ -267,3 +264,13 @@ class _WordTable:
         self.table[rows] = fresh
         self.row_of[missing] = rows
         self.used += len(missing)
+
+    def _products(self, layer: LSTMLayer, ids: Tensor, threads: int) -> NDArray[np.float32]:
+        """(N, 4H) of words (N,)."""
+        if self.linear is None:
+            x = self.model.embed(ids)
+        else:
+            x = torch.from_numpy(self.linear(self.model.embedding.rows(ids).numpy(), threads))
+        if self.products is None:
+            return layer.gates.shifted(layer.gates.matrices[1](x)).numpy()
+        return self.products(x.numpy(), threads)

@@ -24,7 +24,7 @@ def test_a_directory_is_a_model(saved: Callable[..., Checkpoint]) -> None:
 
 def test_unknown_names_are_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        NotFoundError, match=r"no such model: 'smal'; expected a model directory, or one of base, small"
+        NotFoundError, match=r"no such model: 'smal'; expected a model directory, or one of base, small, tiny"
     ):
         catalog.resolve("smal")
     (tmp_path / "weights.safetensors").touch()
@@ -35,7 +35,7 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_shipped_models_are_small_and_documented() -> None:
-    assert catalog.names() == ["base", "small"]
+    assert catalog.names() == ["base", "small", "tiny"]
     everything = sum(
         file.stat().st_size for name in catalog.names() for file in catalog.resolve(name).iterdir()
     )

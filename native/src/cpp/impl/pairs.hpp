@@ -17,15 +17,10 @@ NBEST_INLINE double dot(const float* a, const float* b, int64_t count) {
 #if NBEST_W == 16
 // A row of bits needs not be unpacked: they choose between two numbers.
 NBEST_INLINE double dot_bits(const Rows& rows, int64_t r, const float* x) {
-    const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride;
     const __m512 zero = _mm512_set1_ps(rows.low_of(r)), one = _mm512_set1_ps(rows.low_of(r) + rows.step_of(r));
     __m512 sums[4] = {};
-    for (int64_t k = 0; k < rows.cols; k += 64, raw += 8) {
-        uint64_t bits = 0;  // the first is the highest of its byte: turned within each
-        std::memcpy(&bits, raw, std::min<int64_t>(8, (rows.cols - k + 7) / 8));
-        bits = (bits & 0x5555555555555555) << 1 | (bits >> 1 & 0x5555555555555555);
-        bits = (bits & 0x3333333333333333) << 2 | (bits >> 2 & 0x3333333333333333);
-        bits = (bits & 0x0f0f0f0f0f0f0f0f) << 4 | (bits >> 4 & 0x0f0f0f0f0f0f0f0f);
+    for (int64_t k = 0; k < rows.cols; k += 64) {
+        const uint64_t bits = bits_from(rows, r, k);
         each<4>(NBEST_EACH(i) {
             const int64_t at = k + i * W, real = std::clamp<int64_t>(rows.cols - at, 0, W);
             const __m512 some = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << real) - 1), x + at);

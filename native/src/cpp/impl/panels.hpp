@@ -5,6 +5,35 @@ inline int64_t code_of(const Rows& rows, int64_t r, int64_t part) {
     return rows.code_bytes == 2 ? static_cast<const uint16_t*>(rows.data)[at] : static_cast<const int32_t*>(rows.data)[at];
 }
 
+#if NBEST_W == 16
+// Bits k to k + 63 of a row of bits, the first one lowest; zeros beyond its end.
+inline uint64_t bits_from(const Rows& rows, int64_t r, int64_t k) {
+    const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride + (k >> 3);
+    uint64_t bits = 0;  // the first is the highest of its byte: turned within each
+    std::memcpy(&bits, raw, std::min<int64_t>(8, (rows.cols - k + 7) / 8));
+    bits = (bits & 0x5555555555555555) << 1 | (bits >> 1 & 0x5555555555555555);
+    bits = (bits & 0x3333333333333333) << 2 | (bits >> 2 & 0x3333333333333333);
+    return (bits & 0x0f0f0f0f0f0f0f0f) << 4 | (bits >> 4 & 0x0f0f0f0f0f0f0f0f);
+}
+#endif
+
+// A row of bits as floats.
+inline void floats_of_bits(const Rows& rows, int64_t r, float* numbers) {
+    const float value[2] = {rows.low_of(r), rows.low_of(r) + rows.step_of(r)};
+    int64_t k = 0;
+#if NBEST_W == 16
+    const __m512 zero = _mm512_set1_ps(value[0]), one = _mm512_set1_ps(value[1]);
+    for (; k + 64 <= rows.cols; k += 64) {
+        const uint64_t bits = bits_from(rows, r, k);
+        each<4>(NBEST_EACH(i) {
+            store(numbers + k + i * W, (vf)_mm512_mask_blend_ps(static_cast<__mmask16>(bits >> i * W), zero, one));
+        });
+    }
+#endif
+    const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride;
+    for (; k < rows.cols; ++k) numbers[k] = value[raw[k >> 3] >> (7 - (k & 7)) & 1];
+}
+
 // By four bits: as bytes, and as 16-bit numbers.
 struct FourBits {
     int32_t bytes[16];
@@ -61,8 +90,7 @@ inline const int32_t* words_of_row(const Rows& rows, int64_t r, Word word, int32
         const auto* shorts = reinterpret_cast<const int16_t*>(raw);
         for (int64_t k = 0; k < rows.cols; ++k) numbers[k] = low + step * static_cast<float>(shorts[k]);
     } else {
-        const float value[2] = {low, low + step};
-        for (int64_t k = 0; k < rows.cols; ++k) numbers[k] = value[raw[k >> 3] >> (7 - (k & 7)) & 1];
+        floats_of_bits(rows, r, numbers);
     }
     return room;
 }
