@@ -41,7 +41,8 @@ def test_figures_are_the_committed_ones(text: str, repository: Path) -> None:
     """Within a tenth: they are said with few digits, and measured anew from time to time."""
     measured = json.loads((repository / "benchmarks/results/scoring-1.json").read_text("utf-8"))["measured"]
     of = {one["workload"]: one for one in measured if one["model"] == "lstm-512-10k"}
-    rows = re.findall(r"\| (?:six|twelve) of (\w+) \| ([\d,]+) \| ([\d.]+), ([\d,]+) \| ([\d.]+), ([\d,]+) \|", text)
+    both = r"([\d.]+), ([\d,]+) \|"
+    rows = re.findall(rf"\| (?:six|twelve) of (\w+) \| ([\d,]+) \| {both} {both}", text)
     assert [row[0] for row in rows] == ["translation", "speech"]
     for row, one in zip(rows, (of["mt"], of["asr"]), strict=True):
         tokens, exact, exact_speed, int8, int8_speed = (float(cell.replace(",", "")) for cell in row[1:])
