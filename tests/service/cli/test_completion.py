@@ -58,7 +58,7 @@ def test_models() -> None:
         assert offered(*words, "") == [("dir", ""), *(("plain", name) for name in shipped)]
     assert offered("rescore", "--lm", "small", "--lm", "ba") == [("dir", "ba"), ("plain", "base")]
     assert values("serve", "--preload", "sm") == ["small"]
-    assert values("serve", "--preload", "small,") == ["small,base"]
+    assert values("serve", "--preload", "small,") == ["small,base", "small,tiny"]
 
 
 def test_names_of_metrics_pipelines_and_systems() -> None:
