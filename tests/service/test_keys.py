@@ -4,9 +4,9 @@
 
 import json
 import re
-import time
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
