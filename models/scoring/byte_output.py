@@ -29,9 +29,9 @@ PARTS = 8  # sizes of sketches: eighths of the columns
 class SketchedOutput:
     """A kernel of a sketch, called as the kernel of the whole layer."""
 
-    def __init__(self, kernel: Any, sketched: LinearKernel, size: int) -> None:
+    def __init__(self, kernel: Any, sketched: LinearKernel) -> None:
         self.pairs = kernel.pairs
-        self.size = size
+        self.size = sketched.rows
         self._kernel, self._sketched = kernel, sketched
 
     def log_normalizers(self, x: NDArray[np.float32], out: NDArray[np.float64], threads: int = 1) -> None:
@@ -64,7 +64,7 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
         kernel = kernels.Output(rows, bias, sketch_bias=sketch.bias.numpy(), **options)
         columns, shift = sketch.affine()
         linear = kernels.Linear(kernels.Matrix.float32(columns), bias=shift, isa=isa)
-        return SketchedOutput(kernel, LinearKernel(linear, len(columns)), len(columns))
+        return SketchedOutput(kernel, LinearKernel(linear, len(columns)))
 
     def near(parts: int, again: float) -> bool:
         made(parts, again).log_normalizers(unseen, nearly)

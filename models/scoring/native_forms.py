@@ -41,11 +41,11 @@ class LinearKernel:
     """
 
     def __init__(self, kernel: Any, rows: int) -> None:
-        self._kernel, self._rows = kernel, rows
+        self._kernel, self.rows = kernel, rows
 
     def __call__(self, x: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
         """(N, rows) for x (N, columns)."""
-        out = np.empty((len(x), self._rows), dtype=np.float32)
+        out = np.empty((len(x), self.rows), dtype=np.float32)
         self._kernel.products(np.ascontiguousarray(x), out, threads)
         return out
 
