@@ -93,7 +93,8 @@ class Vocabulary:
         """
         get = self.ids.get
         if self.segmenter is None:
-            ids = [get(word, 1) for word in words_of(text.lower() if self.lowercase else text)]
+            # As words_of, in one go: this is a good part of what short lists take.
+            ids = [get(word, 1) for word in (text.lower() if self.lowercase else text).split(" ") if word]
         else:
             ids = [get(piece, 1) for word in self.pieces_by_word(text) for piece in word]
         return ids, ids.count(1)

@@ -8,63 +8,66 @@ from bisect import bisect_left
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix
-from models.matrices.dense import DenseMatrix
-from models.scoring.byte_codes import bytes_by_row
-from models.scoring.native_forms import LinearKernel, exact_form
+from models.matrices.slim import SlimMatrix
+from models.scoring.native_forms import LinearKernel, affine_kernel, exact_form
 from models.scoring.sketch import Sketcher, spoken
 
 # Nats, in the mean and at the 99.9th percentile. In one translation list of 1,000 the best total is less than
 # 0.001 nats of a language model's better than the second, in one of 100 less than 0.01.
-MEAN_OFF, MOST_OFF = 3.5e-4, 4e-3
+MEAN_OFF, MOST_OFF = 3.5e-4, 1.5e-2
 AGAIN = (0.003, 0.001, 0.0005)  # shares of the sum from which a word is computed again, in floats
-SKETCHED_BYTES = 64 * 1024 * 1024  # a compressed matrix that would be larger in floats is not sketched
-PARTS = 8  # sizes of sketches: eighths of the columns
+SKETCHED_OPERATIONS = 5e10  # of words by cells by cells: making a sketch takes several times as many
+PARTS = 16  # sizes of sketches: sixteenths of the columns
+SLIM_NEAR_BYTES = 1024 * 1024  # with a table of partial products no larger, a slim matrix is the faster one
+SLIM_LANES = 16  # tokens that a table is for, at least
 
 
 class SketchedOutput:
     """A kernel of a sketch, called as the kernel of the whole layer."""
 
-    def __init__(self, kernel: Any, sketched: LinearKernel) -> None:
+    def __init__(self, kernel: Any, sketched: LinearKernel, slopes: LinearKernel) -> None:
         self.pairs = kernel.pairs
         self.size = sketched.rows
-        self._kernel, self._sketched = kernel, sketched
+        self._kernel, self._sketched, self._slopes = kernel, sketched, slopes
 
     def log_normalizers(self, x: NDArray[np.float32], out: NDArray[np.float64], threads: int = 1) -> None:
         """ln of the sum over all words (N,) after outputs x (N, H)."""
-        self._kernel.log_normalizers(x, out, threads, self._sketched(x, threads))
+        sketched = self._sketched(x, threads)
+        self._kernel.log_normalizers(x, out, threads, sketched, self._slopes(sketched, threads))
 
 
 def byte_output(kernels: Any, model: LanguageModel, bias: NDArray[np.float32] | None, *, isa: str) -> Any:
-    """The kernel, or None where none is near enough; a model's dense, binary or 8-bit output."""
+    """The kernel, or None where none is near enough; a model's output in a form that the kernels read."""
     return nearest(kernels, model.output, bias, spoken(model), isa=isa)
 
 
 def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: Tensor, *, isa: str) -> Any:
     """Made with one half of the texts of `x` (T, N, H), the layer's inputs, and tried on the other."""
+    if not worth_a_sketch(matrix):
+        return None
     half = x.shape[1] // 2
     seen, unseen = x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1).numpy()
-    exactly, nearly = np.empty(len(unseen)), np.empty(len(unseen))
     exact = exact_form(kernels, matrix)
-    kernels.Output(exact, bias, isa=isa).log_normalizers(unseen, exactly)
-    dense = isinstance(matrix, DenseMatrix)
-    sketched = dense or 4 * matrix.out_features * matrix.in_features <= SKETCHED_BYTES
-    sketcher = Sketcher(matrix.materialize().detach(), bias, seen) if sketched else None
+    of_seen, exactly, nearly = np.empty(len(seen)), np.empty(len(unseen)), np.empty(len(unseen))
+    in_floats = kernels.Output(exact, bias, isa=isa)
+    in_floats.log_normalizers(seen.numpy(), of_seen)
+    in_floats.log_normalizers(unseen, exactly)
+    sketcher = Sketcher(matrix, bias, seen, torch.from_numpy(of_seen).float())
 
-    def made(parts: int, again: float) -> Any:
+    def made(parts: int, again: float) -> SketchedOutput:
+        size = min(matrix.in_features, -(-matrix.in_features * parts // (4 * PARTS)) * 4)
+        sketch = sketcher.sketch(size)
+        rows = kernels.Matrix.uint8(sketch.codes, sketch.step, sketch.low)
         options = {"products": "int8", "exact": exact, "again": again, "isa": isa}
-        if sketcher is None:
-            return kernels.Output(exact, bias, **options)
-        sketch = sketcher.sketch(min(matrix.in_features, -(-matrix.in_features * parts // (4 * PARTS)) * 4))
-        rows = kernels.Matrix.uint8(*bytes_by_row(sketch.rows.numpy()))
-        kernel = kernels.Output(rows, bias, sketch_bias=sketch.bias.numpy(), **options)
-        columns, shift = sketch.affine()
-        linear = kernels.Linear(kernels.Matrix.float32(columns), bias=shift, isa=isa)
-        return SketchedOutput(kernel, LinearKernel(linear, len(columns)))
+        kernel = kernels.Output(rows, bias, sketch_bias=sketch.bias, **options)
+        affine = (sketch.columns, sketch.shift), (sketch.slopes, sketch.slope_shift)
+        return SketchedOutput(kernel, *(affine_kernel(kernels, *one, isa=isa) for one in affine))
 
     def near(parts: int, again: float) -> bool:
         made(parts, again).log_normalizers(unseen, nearly)
@@ -73,7 +76,13 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
 
     for again in AGAIN:
         if near(PARTS, again):
-            fewer = range(1, PARTS) if sketched else range(0)
-            parts = 1 + bisect_left(fewer, True, key=lambda parts: near(parts, again))
+            parts = 1 + bisect_left(range(1, PARTS), True, key=lambda parts: near(parts, again))
             return made(parts, again)
     return None
+
+
+def worth_a_sketch(matrix: Matrix) -> bool:
+    """Whether one is made in reasonable time, and likely to be faster than the matrix itself."""
+    if matrix.out_features * matrix.in_features**2 > SKETCHED_OPERATIONS:
+        return False
+    return not isinstance(matrix, SlimMatrix) or matrix.sub_vectors * SLIM_LANES * 4 > SLIM_NEAR_BYTES

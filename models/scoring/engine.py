@@ -32,6 +32,10 @@ class Walk(ABC):
         `states`, unless that is -1; no such row may be one of `above`.
         """
 
+    def joined(self, hidden: Sequence[Tensor]) -> Tensor:
+        """Outputs of several steps, one after another."""
+        return torch.cat(list(hidden))
+
     @abstractmethod
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
         """(P,) ln P of word ids (P,), each after the word with outputs hidden[positions[p]] (O,)."""

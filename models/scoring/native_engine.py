@@ -4,6 +4,7 @@ What the kernels have no form for (a tensor train, parallel cells) torch does, l
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -20,11 +21,18 @@ from models.matrices.dense import DenseMatrix
 from models.matrices.slim import SlimMatrix
 from models.scoring.byte_output import byte_output
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk, keep
-from models.scoring.native_forms import LinearKernel, exact_form, form_16_bits, form_two_bytes, linear_form
+from models.scoring.native_forms import (
+    Products,
+    exact_form,
+    form_16_bits,
+    form_two_bytes,
+    linear_form,
+    rows_form,
+)
 from models.scoring.sketch import LEAST_SPOKEN, spoken
 from nbest.errors import ConfigError
 
-INTERFACE = 5  # of the kernels that this engine calls
+INTERFACE = 6  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 PROBE_TOLERANCE = 3.5e-5  # nats; a third of what is called exact
 AGAIN = 0.01  # share of the sum from which a word is computed again, in floats
@@ -81,22 +89,23 @@ class NativeEngine(Engine):
         self.layers = [self._cells(layer, first=not number) for number, layer in enumerate(model.layers)]
         self.projections = [self._projection(layer) for layer in model.layers]
         first, words, last = model.layers[0], model.embedding_linear, model.output_linear
-        self.word_products = self._linear(first.gates, 1) if isinstance(first, LSTMLayer) else None
+        self.embedding = rows_form(found, model.embedding)
         self.embedding_linear = None if words is None else self._linear(words, 0)
+        self.word_products = self._linear(first.gates, 1) if isinstance(first, LSTMLayer) else None
         self.before_output = None if last is None else self._linear(last, 0)
 
     def walk(self) -> "NativeWalk":
         """A new walk."""
         return NativeWalk(self)
 
-    def _linear(self, affine: Affine, number: int) -> LinearKernel | None:
+    def _linear(self, affine: Affine, number: int) -> Products:
         matrix = cast("Matrix", affine.matrices[number])
-        return linear_form(self.kernels, matrix, affine, isa=self.isa)
+        return linear_form(self.kernels, matrix, affine, int16=self.int8, isa=self.isa)
 
-    def _projection(self, layer: Any) -> LinearKernel | None:
+    def _projection(self, layer: Any) -> Products | None:
         if not isinstance(layer, LSTMLayer) or layer.projection is None:
             return None
-        return linear_form(self.kernels, layer.projection, isa=self.isa)
+        return linear_form(self.kernels, layer.projection, int16=self.int8, isa=self.isa)
 
     def _cells(self, layer: Any, *, first: bool) -> Any:
         """The layer's kernel, or None: of the first layer without the inputs' matrix."""
@@ -110,8 +119,8 @@ class NativeEngine(Engine):
             return None
         gamma = layer.gates.gamma
         scale = None if gamma is None else gamma.detach().exp().numpy()
-        # Bits are laid out anew at each step: laid out for good they would take eight times the room.
-        stay = not all(isinstance(matrix, PackedBinaryMatrix) for matrix in matrices)
+        # Exact steps lay bits out anew each time: laid out for good they would take 32 times the room.
+        stay = whole or not all(isinstance(matrix, PackedBinaryMatrix) for matrix in matrices)
         return self.kernels.Cells(forms, scale=scale, int16=whole, laid_out=stay, isa=self.isa)
 
     def _output(self, model: LanguageModel) -> Any:
@@ -121,12 +130,11 @@ class NativeEngine(Engine):
             return None
         bias = None if model.output_bias is None else model.output_bias.detach().numpy()
         in_floats = self.kernels.Output(exact, bias, isa=self.isa)
-        sums = self.constant is None and not isinstance(model.output, SlimMatrix)
-        if not sums or not self.kernels.has_int8(self.isa):
+        if self.constant is not None or not self.kernels.has_int8(self.isa):
             return in_floats
         in_bytes = byte_output(self.kernels, model, bias, isa=self.isa) if self.int8 else None
-        if in_bytes is not None:
-            return in_bytes
+        if in_bytes is not None or isinstance(model.output, SlimMatrix):
+            return in_bytes or in_floats
         form, low = exact, None
         if isinstance(model.output, DenseMatrix):
             form, low = form_two_bytes(self.kernels, model.output.weight.detach().numpy())
@@ -195,31 +203,32 @@ class NativeWalk(Walk):
             index.append(np.arange(count))
             table = layer.gates.shifted(torch.zeros(1, 4 * cells)).numpy()
             rows = np.zeros(count, dtype=np.int64)
-        hidden = torch.empty(count, cells)
+        hidden = np.empty((count, cells), dtype=np.float32)
         kept_hidden = h.numpy() if layer.projection is None else None
         self.engine.layers[number].step(
-            inputs, index, table, rows, c.numpy(), above, hidden.numpy(), kept, kept_hidden, self.threads
+            inputs, index, table, rows, c.numpy(), above, hidden, kept, kept_hidden, self.threads
         )
         if layer.projection is None:
-            return hidden
-        kernel = self.engine.projections[number]
-        if kernel is None:
-            projected: Tensor = layer.projection(hidden)
-        else:
-            projected = torch.from_numpy(kernel(hidden.numpy(), self.threads))
+            return torch.from_numpy(hidden)
+        projection = self.engine.projections[number]
+        assert projection is not None
+        projected = projection(hidden, self.threads)
         which = np.flatnonzero(kept >= 0)
-        h.numpy()[kept[which]] = projected.numpy()[which]
-        return projected
+        h.numpy()[kept[which]] = projected[which]
+        return torch.from_numpy(projected)
+
+    def joined(self, hidden: Sequence[Tensor]) -> Tensor:
+        """As every walk."""
+        return torch.from_numpy(np.concatenate([part.numpy() for part in hidden]))
 
     def log_probs(self, hidden: Tensor, positions: Ids, ids: Ids) -> NDArray[np.float64]:
         """As every walk."""
         engine = self.engine
         if engine.output is None:
             return self.plain.log_probs(hidden, positions, ids)
-        if engine.before_output is None:
-            x = np.ascontiguousarray(self.model.before_output(hidden).numpy())
-        else:
-            x = engine.before_output(hidden.numpy(), self.threads)
+        x = np.ascontiguousarray(hidden.numpy())
+        if engine.before_output is not None:
+            x = engine.before_output(x, self.threads)
         logits = np.empty(len(ids), dtype=np.float32)
         engine.output.pairs(x, positions, ids, logits)
         if engine.constant is not None:
@@ -233,9 +242,8 @@ class _WordTable:
     """(T, 4H) products of words with the first layer's input matrix, biases added; as many as fit."""
 
     def __init__(self, engine: NativeEngine) -> None:
-        self.model = model = engine.model
-        self.linear, self.products = engine.embedding_linear, engine.word_products
-        self.row_of = np.full(model.config.vocabulary_size, -1, dtype=np.int64)
+        self.engine = engine
+        self.row_of = np.full(engine.model.config.vocabulary_size, -1, dtype=np.int64)
         self.used = 0
         self.table: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
 
@@ -249,14 +257,14 @@ class _WordTable:
         return self.table, self.row_of[words]
 
     def _add(self, missing: Ids, words: Ids, threads: int) -> None:
-        layer = self.model.layers[0]
+        layer = self.engine.model.layers[0]
         assert isinstance(layer, LSTMLayer)
         width = 4 * layer.cells
         if self.used + len(missing) > max(len(self.table), TABLE_BYTES // (4 * width)):
             self.row_of[:] = -1
             self.used = 0
             missing = np.unique(words)
-        fresh = self._products(layer, torch.from_numpy(missing), threads)
+        fresh = self._products(missing, threads)
         if self.used + len(missing) > len(self.table):
             more = np.empty((self.used + len(missing), width), dtype=np.float32)
             self.table = np.concatenate([self.table[: self.used].reshape(-1, width), more])
@@ -265,12 +273,11 @@ class _WordTable:
         self.row_of[missing] = rows
         self.used += len(missing)
 
-    def _products(self, layer: LSTMLayer, ids: Tensor, threads: int) -> NDArray[np.float32]:
+    def _products(self, ids: Ids, threads: int) -> NDArray[np.float32]:
         """(N, 4H) of words (N,)."""
-        if self.linear is None:
-            x = self.model.embed(ids)
-        else:
-            x = torch.from_numpy(self.linear(self.model.embedding.rows(ids).numpy(), threads))
-        if self.products is None:
-            return layer.gates.shifted(layer.gates.matrices[1](x)).numpy()
-        return self.products(x.numpy(), threads)
+        engine = self.engine
+        x = engine.embedding(ids)
+        if engine.embedding_linear is not None:
+            x = engine.embedding_linear(x, threads)
+        assert engine.word_products is not None
+        return engine.word_products(x, threads)

@@ -1,10 +1,16 @@
-"""Matrices as the compiled kernels read them, and the small ones around the large as kernels of their own."""
+"""Matrices as the compiled kernels read them, and the small ones around the large as kernels of their own.
 
+What torch does on several threads leaves these waiting in a loop for a while, in the way of the kernels' own:
+nothing between the kernels is done by torch where they can do it.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.layers.affine import Affine
 from models.matrices.base import Matrix
@@ -14,6 +20,9 @@ from models.matrices.quantized import INTERVALS, QuantizedMatrix
 from models.matrices.slim import SlimMatrix
 from models.scoring.byte_codes import Vector, codes_by_row
 
+Floats = NDArray[np.float32]
+Products = Callable[[Floats, int], Floats]  # (N, rows) of inputs (N, columns), on so many threads
+RowsOf = Callable[[NDArray[np.int64]], Floats]  # (N, columns) of ids (N,)
 INT16_MOST = 32_767
 ROW_MOST = 2**31 / 4096
 
@@ -34,16 +43,25 @@ def exact_form(kernels: Any, matrix: Matrix) -> Any:
     return None
 
 
-class LinearKernel:
-    """scale * x W^T + bias in floats.
+def rows_form(kernels: Any, matrix: Matrix) -> RowsOf:
+    """Rows in floats, read by the kernels where they can."""
+    form = exact_form(kernels, matrix)
 
-    Torch's own threads, awaited in a loop, would be in the way of the kernels'.
-    """
+    def read(ids: NDArray[np.int64]) -> Floats:
+        out = np.empty((len(ids), matrix.in_features), dtype=np.float32)
+        form.read(ids, out)
+        return out
+
+    return read if form is not None else lambda ids: matrix.rows(torch.from_numpy(ids)).numpy()
+
+
+class LinearKernel:
+    """scale * x W^T + bias."""
 
     def __init__(self, kernel: Any, rows: int) -> None:
         self._kernel, self.rows = kernel, rows
 
-    def __call__(self, x: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+    def __call__(self, x: Floats, threads: int) -> Floats:
         """(N, rows) for x (N, columns)."""
         out = np.empty((len(x), self.rows), dtype=np.float32)
         self._kernel.products(np.ascontiguousarray(x), out, threads)
@@ -51,24 +69,39 @@ class LinearKernel:
 
 
 def linear_form(
-    kernels: Any, matrix: Matrix, affine: Affine | None = None, *, isa: str
-) -> LinearKernel | None:
+    kernels: Any, matrix: Matrix, affine: Affine | None = None, *, int16: bool, isa: str
+) -> Products:
     """A matrix's products, with the scales and biases of the affine map that it belongs to.
 
-    None where the kernels cannot read it, or torch needs fewer products (slim).
+    Torch's where the kernels cannot read it, or torch needs fewer products (slim).
+
+    int16  products of 16-bit numbers instead of floats
     """
-    form = None if isinstance(matrix, SlimMatrix) else exact_form(kernels, matrix)
+    form = None
+    if not isinstance(matrix, SlimMatrix):
+        form = form_16_bits(kernels, matrix) if int16 else exact_form(kernels, matrix)
     if form is None:
-        return None
+
+        def products(x: Floats, threads: int) -> Floats:
+            found: Tensor = matrix(torch.from_numpy(x))
+            return (found if affine is None else affine.shifted(found)).numpy()
+
+        return products
     scale = bias = None
     if affine is not None:
         with torch.no_grad():
             scale = None if affine.gamma is None else affine.gamma.exp().numpy()
             bias = affine.shifted(torch.zeros(matrix.out_features)).numpy()
-    return LinearKernel(kernels.Linear(form, scale=scale, bias=bias, isa=isa), matrix.out_features)
+    kernel = kernels.Linear(form, scale=scale, bias=bias, int16=int16, isa=isa)
+    return LinearKernel(kernel, matrix.out_features)
 
 
-def form_two_bytes(kernels: Any, weight: NDArray[np.float32]) -> tuple[Any, Any]:
+def affine_kernel(kernels: Any, matrix: Floats, shift: Vector, *, isa: str) -> LinearKernel:
+    """matrix (rows, columns) x + shift (rows,), in products of 16-bit numbers."""
+    return LinearKernel(kernels.Linear(_int16(kernels, matrix), bias=shift, int16=True, isa=isa), len(matrix))
+
+
+def form_two_bytes(kernels: Any, weight: Floats) -> tuple[Any, Any]:
     """(high bytes, low bytes) of the nearest of 65,536 numbers between a row's least and greatest."""
     codes, step, low = codes_by_row(weight, 65_535)
     high, rest = (codes >> 8).astype(np.uint8), (codes & 255).astype(np.uint8)
@@ -79,7 +112,10 @@ def form_16_bits(kernels: Any, matrix: Matrix) -> Any:
     """The matrix for products of 16-bit numbers, or None: bits and bytes as they are, dense ones rounded."""
     if not isinstance(matrix, DenseMatrix):
         return exact_form(kernels, matrix)
-    weight = matrix.weight.detach().numpy()
+    return _int16(kernels, matrix.weight.detach().numpy())
+
+
+def _int16(kernels: Any, weight: Floats) -> Any:
     size = np.abs(weight)
     # A row adds up to so little at most that inputs may be whole numbers up to 4,095: sums stay below 2^31.
     step = np.maximum(size.max(1) / INT16_MOST, size.sum(1) / (ROW_MOST - weight.shape[1] / 2))

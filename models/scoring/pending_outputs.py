@@ -57,7 +57,8 @@ class PendingOutputs:
             return []
         taken = {id(part) for _, part in chosen}
         self._keep(lambda part: id(part) not in taken)
-        return self._compute(torch.cat([hidden for hidden, _ in chosen]), [part for _, part in chosen])
+        hidden = self._walk.joined([hidden for hidden, _ in chosen])
+        return self._compute(hidden, [part for _, part in chosen])
 
     def _keep(self, which: Callable[[Part], bool]) -> None:
         self._held = [(hidden, part) for hidden, part in self._held if which(part)]

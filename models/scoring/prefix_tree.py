@@ -6,6 +6,7 @@ hypothesis. Node 0 is the start (``<s>`` alone).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,8 @@ class PrefixTree:
 def build_prefix_tree(sequences: Sequence[Sequence[int]], start_id: int) -> PrefixTree:
     """The tree of these word id sequences, built level by level over all of them at once."""
     count = len(sequences)
-    lengths = np.fromiter((len(sequence) for sequence in sequences), dtype=np.int64, count=count)
-    flat = np.fromiter(
-        (word for sequence in sequences for word in sequence), dtype=np.int64, count=lengths.sum()
-    )
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=count)
+    flat = np.fromiter(chain.from_iterable(sequences), dtype=np.int64, count=lengths.sum())
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if count else np.zeros(0, dtype=np.int64)
     words, parents, levels = [np.asarray([start_id])], [np.zeros(1, dtype=np.int64)], [0, 1]
     at = np.zeros(count, dtype=np.int64)  # the node each hypothesis has reached

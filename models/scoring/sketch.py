@@ -1,16 +1,21 @@
 """A sketch of an output layer: fewer columns that tell nearly as much about the normaliser.
 
-The normaliser sums exp(w . x) over all words w. What has a large share of the sum is computed exactly anyway;
-for the rest it is enough to know x along the directions that matter: those which keep
+The normaliser sums exp(w . x) over all words w. What has a large share of the sum is computed exactly anyway.
+Of the rest the sum's logarithm feels the mean alone: where x is off by d, it is off by m(x) . d, with
 
-    sum over w of P(w) E[((w - w') . x)^2]
+    m(x) = sum over the words w of small shares of P(w | x) w
 
-smallest, x being what the model puts out where it talks to itself. That is a principal component analysis of
-the outputs' covariance beside the words' P-weighted Gram matrix. What it leaves out is Gaussian enough for
-its mean effect on exp to be made up by half its variance, in the biases. A random rotation then makes all
-columns alike in size, which is what 8-bit numbers with one unit a row want.
+So it is enough to know x along the directions in which m(x) . x varies, x being what the model puts out where
+it talks to itself: a principal component analysis of the outputs' covariance beside m(x)'s second moments.
+What that leaves out is Gaussian enough for its mean effect on exp to be made up by half its variance, in the
+biases. A random rotation then makes all columns alike in size, which is what 8-bit numbers with one unit a
+row want.
+
+What the rounding of x to 8 bits takes is known when x is read, and m(x) is nearly an affine function of x:
+their product is added.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,36 +24,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.language_model import LanguageModel
+from models.matrices.base import Matrix
+from models.scoring.byte_codes import Vector, bytes_by_row
 
 SPOKEN_STEPS = 24
 SPOKEN_OPERATIONS = 4e10  # of the output layer while the model talks: less than half a second
 MOST_SPOKEN, LEAST_SPOKEN = 4096, 512  # prefixes
 LARGE = 0.003  # share of the sum of a word whose own logit a sketch need not tell
+BLOCK_ROWS = 4096  # of the matrix in floats at a time
+EVERY = 1e-4  # of what directions count for is the same for all words: for what the sample lacks
+SHRINK = 1e-3  # of the covariance is the same in all directions, likewise
+RIDGE = 1e-2  # of the mean square of the columns, where m(x) is fitted
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """w . x + bias is about rows . s(x) + bias_of_rows, with s(x) = (x - mean) projection.
+    """w . x + bias is about rows . s(x) + bias_of_rows, with s(x) = columns x + shift.
 
-    mean          (H,)
-    projection    (H, K)
-    rows          (V, K)
+    columns       (K, H)
+    shift         (K,)
+    codes         (V, K) rows, in 256 steps each
+    step          (V,) what a code is worth,
+    low           (V,) above this
     bias          (V,)
+    slopes        (K, K) how the sum's logarithm changes with s(x), is about slopes s(x) + slope_shift
+    slope_shift   (K,)
     """
 
-    mean: Tensor
-    projection: Tensor
-    rows: Tensor
-    bias: Tensor
-
-    def of(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, K) for outputs (N, H)."""
-        return ((torch.from_numpy(x) - self.mean) @ self.projection).numpy()
-
-    def affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A (K, H) and b (K,): s(x) is A x + b."""
-        shift = -(self.mean.double() @ self.projection.double()).float()
-        return np.ascontiguousarray(self.projection.T.numpy()), shift.numpy()
+    columns: NDArray[np.float32]
+    shift: Vector
+    codes: NDArray[np.uint8]
+    step: Vector
+    low: Vector
+    bias: Vector
+    slopes: NDArray[np.float32]
+    slope_shift: Vector
 
 
 def spoken(model: LanguageModel, most: int = MOST_SPOKEN) -> Tensor:
@@ -82,41 +92,83 @@ def talk(model: LanguageModel, most: int = MOST_SPOKEN) -> list[Tensor]:
 
 
 class Sketcher:
-    """Sketches of any size of one output layer.
+    """Sketches of any size of one output layer, of whose matrix a few rows at a time are floats.
 
-    weight  (V, H) the layer's rows
-    bias    (V,), if any
-    x       (N, H) its inputs, as they are
+    bias             (V,), if any
+    x                (N, H) its inputs, as they are
+    log_normalizers  (N,) of these
     """
 
-    def __init__(self, weight: Tensor, bias: NDArray[np.float32] | None, x: Tensor) -> None:
-        self.mean = x.mean(0)
-        own = torch.zeros(len(weight)) if bias is None else torch.from_numpy(bias)
-        self.bias = own + weight @ self.mean
-        around = (x - self.mean).double()
+    def __init__(
+        self, matrix: Matrix, bias: NDArray[np.float32] | None, x: Tensor, log_normalizers: Tensor
+    ) -> None:
+        words, cells = matrix.out_features, matrix.in_features
+        self._matrix = matrix
+        own = torch.zeros(words) if bias is None else torch.from_numpy(bias)
+        mean = x.mean(0)
+        around = (x - mean).double()
         covariance = around.T @ around / len(x)
-        cells = len(covariance)
-        covariance += 1e-3 * covariance.trace() / cells * torch.eye(cells)  # directions that the sample lacks
-        shares = torch.softmax(x @ weight.T + own, 1)
-        small = torch.where(shares > LARGE, 0.0, shares).mean(0)
-        gram = (weight.T @ (weight * (small + 0.1 * small.mean())[:, None])).double()
+        covariance += SHRINK * covariance.trace() / cells * torch.eye(cells)
         root = torch.linalg.cholesky(covariance)  # C = L L'; L^-1 (x - mean) is white
+        self.bias, self._variance = torch.empty(words), torch.empty(words)
+        means, every = torch.zeros(len(x), cells), torch.zeros(cells, cells, dtype=torch.float64)
+        for rows, weight in self._blocks():
+            self.bias[rows] = own[rows] + weight @ mean
+            self._variance[rows] = (weight @ root.float()).square().sum(1)
+            shares = (torch.addmm(own[rows], x, weight.T) - log_normalizers[:, None]).exp_()
+            means.addmm_(shares.masked_fill_(shares > LARGE, 0.0), weight)
+            every += weight.T @ weight
+        gram = (means.T @ means).double()
+        gram += EVERY * gram.trace() / every.trace() * every
         directions = torch.linalg.eigh(root.T @ gram @ root)[1].flip(1)  # most telling first
-        # (V, H) and (H, H): rows . white = weight . (x - mean), column by column less of it.
-        self.rows = weight @ (root @ directions).float()
+        turn = root @ directions
+        self._turn = turn.float()  # rows of `weight` (H,) @ it (H, H): their coordinates beside white inputs'
+        self._column = ((turn * (every @ turn)).sum(0) / words).sqrt().clamp_min(1e-12).sqrt()
         inverse = torch.linalg.solve_triangular(root, torch.eye(cells, dtype=torch.float64), upper=False)
-        self.white = inverse.T @ directions
+        self._white = inverse.T @ directions
+        self._mean, self._inputs, self._means = mean, around @ self._white, means.double() @ turn
 
     def sketch(self, size: int) -> Sketch:
         """With K = `size` columns."""
-        rows, left_out = self.rows[:, :size], self.rows[:, size:].square().sum(1)
-        column = rows.square().mean(0).sqrt().clamp_min(1e-12).sqrt()
         # Each factor takes half of a column's size.
+        column = self._column[:size]
         generator = torch.Generator().manual_seed(2)
         rotation = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))[0]
+        of_inputs, of_rows = column[:, None] * rotation, rotation / column[:, None]
+        parts = []
+        bias = self.bias + self._variance / 2
+        for rows, weight in self._blocks():
+            kept = weight @ self._turn[:, :size]
+            bias[rows] -= kept.square().sum(1) / 2
+            parts.append(bytes_by_row((kept @ of_rows.float()).numpy()))
+        codes, step, low = (np.concatenate(each) for each in zip(*parts, strict=True))
+        columns = (self._white[:, :size] @ of_inputs).T
+        slopes, slope_shift = _affine(self._inputs[:, :size] @ of_inputs, self._means[:, :size] @ of_rows)
         return Sketch(
-            self.mean,
-            (self.white[:, :size] * column @ rotation).float(),
-            (rows / column) @ rotation.float(),
-            self.bias + left_out / 2,
+            _floats(columns),
+            _floats(-columns @ self._mean.double()),
+            codes,
+            step,
+            low,
+            bias.numpy(),
+            _floats(slopes),
+            _floats(slope_shift),
         )
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """(which, rows in floats)."""
+        for start in range(0, self._matrix.out_features, BLOCK_ROWS):
+            which = slice(start, min(start + BLOCK_ROWS, self._matrix.out_features))
+            yield which, self._matrix.rows(torch.arange(which.start, which.stop)).detach()
+
+
+def _affine(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(A (L, K), b (L,)): A x + b is nearest to y (N, L) by least squares; x (N, K) is 0 in the mean."""
+    square = x.T @ x
+    square += RIDGE * square.trace() / len(square) * torch.eye(len(square))
+    shift = y.mean(0)
+    return torch.linalg.solve(square, x.T @ (y - shift)).T, shift
+
+
+def _floats(values: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values.float().numpy())

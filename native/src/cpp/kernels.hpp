@@ -47,6 +47,7 @@ struct NormalizerJob {
     const Rows* exact;     // (V, K') or null for `rows`
     const float* exact_x;  // (N, K')
     const float* exact_bias;
+    const float* slopes;   // (N, K) by how much the logarithm changes with x, or null: 8-bit inputs' rounding is made up for
     double* out;           // (N) natural logarithm of the sum
 };
 
@@ -80,7 +81,7 @@ struct LogitsJob {
     float* out;            // (V, N)
 };
 
-// scale * (products of inputs with all rows) + bias, in floats.
+// scale * (products of inputs with all rows) + bias.
 struct LinearJob {
     const Rows* rows;
     const float* scale;    // (V) or null
@@ -88,6 +89,7 @@ struct LinearJob {
     const float* x;        // (N, K)
     int64_t count;         // N
     float* out;            // (N, V)
+    int16_t most;          // whole numbers of that size at most for the inputs; 0: floats
 };
 
 struct Kernels {
@@ -101,6 +103,7 @@ struct Kernels {
     void (*pairs)(const Rows&, const float* bias, const float* x, const int64_t* positions, const int64_t* ids,
                   int64_t count, float* out);                      // out[p] = x[positions[p]] . row ids[p] + bias
     void (*linear)(const LinearJob&, int threads);
+    void (*rows)(const Rows&, const int64_t* ids, int64_t count, float* out);  // out[n] = row ids[n]
 };
 
 const Kernels& portable_kernels();

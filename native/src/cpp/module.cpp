@@ -85,6 +85,14 @@ class Matrix {
         return matrix;
     }
     const Rows& rows() const { return rows_; }
+    // Chosen rows in floats.
+    void read(Ids ids, OutFloats out) const {
+        expect_size("rows of out", out.shape(0), ids.shape(0));
+        expect_size("columns of out", out.shape(1), rows_.cols);
+        expect_below("id", ids, rows_.rows);
+        nb::gil_scoped_release release;
+        best_kernels().rows(rows_, ids.data(), ids.shape(0), out.data());
+    }
 
    private:
     Matrix(Rows::Kind kind, const void* data, size_t rows, size_t cols, size_t stride)
@@ -192,8 +200,9 @@ class Output {
         }
         if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
     }
-    // `sketched` (N, K) is what stands for x (N, H) beside a sketch.
-    void log_normalizers(Floats x, OutDoubles out, int threads, std::optional<Floats> sketched) const {
+    // Beside a sketch: `sketched` (N, K) is what stands for x (N, H), `slopes` (N, K) how the logarithm changes with it.
+    void log_normalizers(Floats x, OutDoubles out, int threads, std::optional<Floats> sketched,
+                         std::optional<Floats> slopes) const {
         expect_size("columns of x", x.shape(1), cols());
         expect_size("length of out", out.shape(0), x.shape(0));
         expect(sketched.has_value() == sketch_bias_.has_value(), "sketched inputs belong to a sketch");
@@ -201,10 +210,15 @@ class Output {
             expect_size("columns of the sketched", sketched->shape(1), matrix_.rows().cols);
             expect_size("rows of the sketched", sketched->shape(0), x.shape(0));
         }
+        if (slopes) {
+            expect(sketched.has_value(), "slopes belong to a sketch");
+            expect_size("rows of the slopes", slopes->shape(0), sketched->shape(0));
+            expect_size("columns of the slopes", slopes->shape(1), sketched->shape(1));
+        }
         const NormalizerJob job{&matrix_.rows(), sketched ? sketch_bias_->data() : bias(),
                                 sketched ? sketched->data() : x.data(), static_cast<int64_t>(x.shape(0)), products_, again_,
                                 low_ ? &low_->rows() : nullptr, coarse_, exact_ ? &exact_->rows() : nullptr, x.data(), bias(),
-                                out.data()};
+                                slopes ? slopes->data() : nullptr, out.data()};
         nb::gil_scoped_release release;
         set_.normalize(job, threads);
     }
@@ -243,8 +257,12 @@ class Output {
 // A matrix with a scale and a bias, all of whose products are wanted.
 class Linear {
    public:
-    Linear(Matrix matrix, std::optional<Vector> scale, std::optional<Vector> bias, std::optional<std::string> isa)
+    Linear(Matrix matrix, std::optional<Vector> scale, std::optional<Vector> bias, bool int16, std::optional<std::string> isa)
         : matrix_(std::move(matrix)), scale_(std::move(scale)), bias_(std::move(bias)), set_(kernels(isa)) {
+        if (int16) {
+            expect_integers(set_, matrix_.rows(), true);
+            most_ = most_of_inputs(matrix_.rows());
+        }
         if (scale_) expect_size("scales", scale_->shape(0), matrix_.rows().rows);
         if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
     }
@@ -253,13 +271,14 @@ class Linear {
         expect_size("rows of out", out.shape(0), x.shape(0));
         expect_size("columns of out", out.shape(1), matrix_.rows().rows);
         const LinearJob job{&matrix_.rows(), scale_ ? scale_->data() : nullptr, bias_ ? bias_->data() : nullptr,
-                            x.data(), static_cast<int64_t>(x.shape(0)), out.data()};
+                            x.data(), static_cast<int64_t>(x.shape(0)), out.data(), most_};
         nb::gil_scoped_release release;
         set_.linear(job, threads);
     }
 
    private:
     Matrix matrix_;
+    int16_t most_ = 0;
     std::optional<Vector> scale_, bias_;
     const Kernels& set_;
 };
@@ -352,7 +371,8 @@ NB_MODULE(_kernels, m) {
         .def_static("uint8", &Matrix::uint8, "codes"_a, "step"_a, "low"_a)
         .def_static("slim", &Matrix::slim, "codes"_a, "vectors"_a)
         .def_static("slim", &Matrix::slim_wide, "codes"_a, "vectors"_a)
-        .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a);
+        .def_static("bits", &Matrix::bits, "bytes"_a, "cols"_a, "step"_a, "low"_a)
+        .def("read", &Matrix::read, "ids"_a, "out"_a);
     nb::class_<Output>(m, "Output")
         .def(nb::init<Matrix, std::optional<Vector>, const std::string&, std::optional<Matrix>, std::optional<Matrix>,
                       std::optional<Vector>, float, float, std::optional<std::string>>(),
@@ -360,12 +380,12 @@ NB_MODULE(_kernels, m) {
              "exact"_a.none() = nb::none(), "sketch_bias"_a.none() = nb::none(), "again"_a = 0.01f, "coarse"_a = 0.0f,
              "isa"_a.none() = nb::none())
         .def("log_normalizers", &Output::log_normalizers, "x"_a, "out"_a, "threads"_a = 1,
-             "sketched"_a.none() = nb::none())
+             "sketched"_a.none() = nb::none(), "slopes"_a.none() = nb::none())
         .def("logits", &Output::logits, "x"_a, "out"_a, "threads"_a = 1)
         .def("pairs", &Output::pairs, "x"_a, "positions"_a, "ids"_a, "out"_a);
     nb::class_<Linear>(m, "Linear")
-        .def(nb::init<Matrix, std::optional<Vector>, std::optional<Vector>, std::optional<std::string>>(), "matrix"_a,
-             "scale"_a.none() = nb::none(), "bias"_a.none() = nb::none(), "isa"_a.none() = nb::none())
+        .def(nb::init<Matrix, std::optional<Vector>, std::optional<Vector>, bool, std::optional<std::string>>(), "matrix"_a,
+             "scale"_a.none() = nb::none(), "bias"_a.none() = nb::none(), "int16"_a = false, "isa"_a.none() = nb::none())
         .def("products", &Linear::products, "x"_a, "out"_a, "threads"_a = 1);
     nb::class_<Cells>(m, "Cells")
         .def(nb::init<std::vector<Matrix>, std::optional<Vector>, bool, bool, std::optional<std::string>>(), "matrices"_a,

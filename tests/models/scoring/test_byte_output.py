@@ -12,9 +12,12 @@ from models.matrices.base import Matrix
 from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
 from models.matrices.quantized import QuantizedSpec
+from models.matrices.slim import SlimSpec
 from models.scoring import byte_output
+from models.scoring.byte_codes import bytes_by_row
 from models.scoring.byte_output import SketchedOutput, nearest
 from models.scoring.native_engine import kernels
+from models.scoring.sketch import Sketcher
 
 pytestmark = pytest.mark.skipif(
     kernels() is None or not kernels().has_int8(), reason="no compiled kernels with 8-bit products here"
@@ -85,14 +88,49 @@ def test_few_columns_where_few_tell() -> None:
     assert many.size > 40
 
 
-def test_a_compressed_matrix_too_large_in_floats_is_not_sketched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_sketch_where_making_it_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, bias, x = layer(500, 48, 48, 1.0)
     isa = kernels().isas()[0]
+    monkeypatch.setattr(byte_output, "SKETCHED_OPERATIONS", 500 * 48 * 48)
     assert isinstance(nearest(kernels(), binary(weight), bias.numpy(), x, isa=isa), SketchedOutput)
-    monkeypatch.setattr(byte_output, "SKETCHED_BYTES", 4 * 500 * 48 - 1)
-    whole = nearest(kernels(), binary(weight), bias.numpy(), x, isa=isa)
-    assert isinstance(whole, kernels().Output)
-    assert isinstance(nearest(kernels(), dense(weight), bias.numpy(), x, isa=isa), SketchedOutput)
+    monkeypatch.setattr(byte_output, "SKETCHED_OPERATIONS", 500 * 48 * 48 - 1)
+    assert nearest(kernels(), binary(weight), bias.numpy(), x, isa=isa) is None
+
+
+def test_a_slim_matrix_is_sketched_where_its_table_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, bias, x = layer(500, 48, 48, 1.0)
+    spec = SlimSpec(parts=4, sub_vectors=400, by_position=True, assignment="clusters")
+    isa, matrix = kernels().isas()[0], spec.from_trained(weight)
+    assert nearest(kernels(), matrix, bias.numpy(), x, isa=isa) is None
+    monkeypatch.setattr(byte_output, "SLIM_NEAR_BYTES", 400 * 16 * 4 - 1)
+    found = nearest(kernels(), matrix, bias.numpy(), x, isa=isa)
+    assert isinstance(found, SketchedOutput)
+    expected = run(kernels().Output(byte_output.exact_form(kernels(), matrix), bias.numpy()), x)
+    assert np.abs(run(found, x) - expected).mean() < 1.5 * byte_output.MEAN_OFF
+
+
+def test_what_rounding_took_is_made_up_for() -> None:
+    """With all columns rounding is all there is."""
+    weight, bias, x = layer(2_000, 48, 48, 1.0)
+    matrix, inputs, module = dense(weight), x.flatten(0, 1), kernels()
+    exact = byte_output.exact_form(module, matrix)
+    expected = run(module.Output(exact, bias.numpy()), inputs)
+    seen = torch.from_numpy(expected[:400]).float()
+    sketch = Sketcher(matrix, bias.numpy(), inputs[:400], seen).sketch(48)
+    rows = module.Matrix.uint8(sketch.codes, sketch.step, sketch.low)
+    output = module.Output(
+        rows, bias.numpy(), products="int8", exact=exact, sketch_bias=sketch.bias, again=0.003
+    )
+    sketched = inputs.numpy() @ sketch.columns.T + sketch.shift
+    slopes = sketched @ sketch.slopes.T + sketch.slope_shift
+    off = []
+    for more in ((), (slopes,)):
+        found = np.empty(len(inputs))
+        output.log_normalizers(inputs.numpy(), found, 1, sketched, *more)
+        off.append(np.abs(found - expected)[400:].mean())
+    assert off[1] < 0.6 * off[0]
+    with pytest.raises(ValueError, match="columns of the slopes: expected 48, got 47"):
+        output.log_normalizers(inputs.numpy(), found, 1, sketched, slopes[:, :47].copy())
 
 
 def test_more_is_computed_again_where_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +158,7 @@ def test_the_more_is_computed_again_the_nearer(make: Make) -> None:
     module = kernels()
     exact = byte_output.exact_form(module, matrix)
     expected = run(module.Output(exact, bias.numpy()), x)
-    codes = byte_output.bytes_by_row(matrix.materialize().detach().numpy())
+    codes = bytes_by_row(matrix.materialize().detach().numpy())
     rows = module.Matrix.uint8(*codes)
     offs = [
         np.abs(

@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.checkpoint import Checkpoint
+from models.matrices.base import Matrix
+from models.matrices.binary import PackedBinaryMatrix
+from models.matrices.dense import DenseMatrix
+from models.matrices.quantized import QuantizedSpec
 from models.scoring.byte_codes import bytes_by_row
 from models.scoring.native_engine import NativeEngine, kernels
-from models.scoring.native_forms import form_two_bytes
+from models.scoring.native_forms import form_16_bits, form_two_bytes, rows_form
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ConfigError
 
@@ -89,6 +93,51 @@ def test_linear_is_its_formula(isa: str, count: int, columns: int, rows: int) ->
                 out = np.full((count, rows), np.nan, np.float32)
                 native.Linear(matrix, **options, isa=isa).products(x, out, threads)
                 assert out == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.skipif(not native.has_int8(), reason="no kernels with products of integers here")
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 7, 5), (13, 64, 33), (50, 45, 700), (6, 1, 1)])
+@pytest.mark.parametrize("kind", ["dense", "bits", "bytes"])
+def test_linear_in_whole_numbers_is_near(kind: str, count: int, columns: int, rows: int) -> None:
+    """Whole inputs may be so large that sums stay in 32 bits, and no larger."""
+    random = np.random.default_rng(2)
+    x, weight = (random.normal(size=(n, columns)).astype(np.float32) for n in (count, rows))
+    scale, bias = (random.normal(size=rows).astype(np.float32) for _ in range(2))
+    matrix: Matrix = DenseMatrix(rows, columns, scale=1.0)
+    if kind == "dense":
+        with torch.no_grad():
+            matrix.weight.copy_(torch.from_numpy(weight))
+    elif kind == "bits":
+        matrix = PackedBinaryMatrix(rows, columns, np.packbits(weight > 0, axis=1), 0.5)
+    else:
+        matrix = QuantizedSpec().from_trained(torch.from_numpy(weight))
+    form, numbers = form_16_bits(native, matrix), matrix.materialize().detach().numpy()
+    expected = scale * (x.astype(np.float64) @ numbers.astype(np.float64).T) + bias
+    # Half a unit of an input of 4,095 times all of a row, and as much of a row of 16 bits.
+    near = np.abs(scale) * np.abs(x).max() * np.abs(numbers).sum(1).max() / 4095
+    for threads in (1, 3):
+        out = np.full((count, rows), np.nan, np.float32)
+        native.Linear(form, scale=scale, bias=bias, int16=True).products(x, out, threads)
+        assert (np.abs(out - expected) <= near + 1e-6).all()
+        assert columns == 1 or (out != expected.astype(np.float32)).any()
+
+
+@pytest.mark.parametrize("system", ["lstm", "bllm", "slim", "low-rank", "tensor-train"])
+def test_rows_are_those_of_the_matrix(saved: Save, system: str) -> None:
+    """Read by the kernels or, where they cannot, by torch."""
+    embedding = saved(system, **SYSTEMS.get(system, {})).model.embedding
+    ids = np.asarray([5, 0, 5, embedding.out_features - 1])
+    expected = embedding.rows(torch.from_numpy(ids)).detach().numpy()
+    with torch.inference_mode():
+        assert rows_form(native, embedding)(ids) == pytest.approx(expected, abs=1e-7)
+
+
+def test_rows_beyond_the_matrix_are_refused() -> None:
+    matrix, out = native.Matrix.float32(np.zeros((3, 4), np.float32)), np.zeros((1, 4), np.float32)
+    with pytest.raises(ValueError, match="id: 3 is not below 3"):
+        matrix.read(np.asarray([3]), out)
+    with pytest.raises(ValueError, match="columns of out: expected 4, got 3"):
+        matrix.read(np.asarray([0]), out[:, :3].copy())
 
 
 def test_linear_says_what_does_not_fit() -> None:

@@ -103,14 +103,14 @@ void step(const CellsJob& job, int threads) {
     Segment segments[CellsJob::MOST];
     for (int s = 0; s < job.sources; ++s) segments[s] = {job.inputs[s], job.index[s], job.rows[s]->cols};
     const int64_t blocks = cell_blocks(job);
-    const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, blocks)));
+    const int parts = static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(PARTS_A_THREAD * threads, blocks));
     const int64_t tokens = tokens_at_a_time(panel_words(job) / CELL_PANEL);
     for (int64_t first = 0; first < job.count; first += tokens) {
         const int64_t count = std::min(tokens, job.count - first);
         Packed packed;
         if (job.most) pack_whole<int16_t, CELL_T>(segments, job.sources, first, count, job.most, packed);
         else pack_floats<CELL_T>(segments, job.sources, first, count, packed);
-        ThreadPool::shared().run(parts, [&](int part) {
+        ThreadPool::shared().run(threads, parts, [&](int part) {
             const int64_t from = blocks * part / parts, to = blocks * (part + 1) / parts;
             if (job.most) step_part<true>(job, packed, first, count, from, to);
             else step_part<false>(job, packed, first, count, from, to);

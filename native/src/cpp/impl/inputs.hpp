@@ -74,6 +74,20 @@ NBEST_INLINE int32_t to_whole(const float* row, int64_t cols, float inverse, Who
     return sum;
 }
 
+// What was taken from a row of inputs when it became whole numbers, times the slopes.
+inline float taken(const float* row, const float* slopes, int64_t cols, int most) {
+    const float largest = largest_of(row, cols), inverse = largest > 0 ? most / largest : 0.0f, unit = largest / most;
+    vf sums = {};
+    int64_t k = 0;
+    for (; k + W <= cols; k += W) {
+        const vf magic = all(12582912.0f), value = load(row + k), rounded = (value * inverse + magic) - magic;
+        sums += load(slopes + k) * (value - rounded * unit);
+    }
+    float sum = sum_of(sums);
+    for (; k < cols; ++k) sum += slopes[k] * (row[k] - std::nearbyintf(row[k] * inverse) * unit);
+    return sum;
+}
+
 // A token's inputs in units of the largest's `most`-th part, one unit for all sources.
 template <class Whole, int T>
 void pack_whole(const Segment* segments, int sources, int64_t first, int64_t count, int most, Packed& packed) {

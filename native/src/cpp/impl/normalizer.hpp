@@ -3,6 +3,7 @@
 // Integer products are a sieve: whatever has more than a small share of the sum is computed again in floats.
 
 constexpr int OUT_SUMS = 2 * NBEST_OUTPUT_TOKENS;  // registers of sums in a tile
+constexpr int BYTE_MOST = 127;                   // of an input of 8 bits
 constexpr float LOW_BYTE = 127.5f;                // of a row, in the mean
 constexpr float NOT_A_WORD = -1e30f;             // logit of the lanes beyond the last row
 // Rows that are summed before any is called large.
@@ -222,13 +223,21 @@ void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::v
         }
     }
     const Again again(job.again, parts, top, total);
-    ThreadPool::shared().run(threads, [&](int part) {
+    ThreadPool::shared().run(threads, threads, [&](int part) {
         std::vector<int32_t> room((job.exact ? job.exact : job.rows)->cols);
         for (int64_t n = count * part / threads; n < count * (part + 1) / threads; ++n) {
             double sum = total[n];
             for (int64_t i = again.first[n]; i < again.first[n + 1]; ++i)
                 sum += std::exp(plain_logit(job, first + n, again.large[i].row, room) - top[n]) - again.large[i].value;
-            job.out[first + n] = sum > 0 ? top[n] + std::log(sum) : plain_log_sum(job, first + n, room);  // also nan
+            double& out = job.out[first + n];
+            if (!(sum > 0)) {  // also nan
+                out = plain_log_sum(job, first + n, room);
+                continue;
+            }
+            out = top[n] + std::log(sum);
+            if (!job.slopes) continue;
+            const int64_t at = (first + n) * job.rows->cols;
+            out += taken(job.x + at, job.slopes + at, job.rows->cols, BYTE_MOST);
         }
     });
 }
@@ -244,10 +253,10 @@ void normalize_tokens(const NormalizerJob& job, int64_t first, int64_t end, int 
         const Segment input{job.x, nullptr, cols};
         Packed packed;
         if (KIND == Products::FLOAT) pack_floats<T>(&input, 1, first, count, packed);
-        if (KIND == Products::INT8) pack_whole<int8_t, T>(&input, 1, first, count, 127, packed);
+        if (KIND == Products::INT8) pack_whole<int8_t, T>(&input, 1, first, count, BYTE_MOST, packed);
         if (KIND == Products::TWO_BYTES) pack_two_bytes<T>(job.x + first * cols, cols, count, packed);
         std::vector<Sums> sums(parts, Sums((count + T - 1) / T * T));
-        ThreadPool::shared().run(parts, [&](int part) {
+        ThreadPool::shared().run(parts, parts, [&](int part) {
             normalize_part<KIND, T, C>(job, packed, count, panels, part, parts, sums[part]);
         });
         finish(job, first, count, sums, parts);
@@ -259,7 +268,7 @@ void normalize_as(const NormalizerJob& job, int threads) {
     // Each thread that has panels laid out for it has enough tokens to make that worth while; else they share them.
     constexpr int64_t ENOUGH = 128;
     if (job.count < ENOUGH * threads) return normalize_tokens<KIND, T, C>(job, 0, job.count, threads);
-    ThreadPool::shared().run(threads, [&](int part) {
+    ThreadPool::shared().run(threads, threads, [&](int part) {
         normalize_tokens<KIND, T, C>(job, job.count * part / threads, job.count * (part + 1) / threads, 1);
     });
 }

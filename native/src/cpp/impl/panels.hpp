@@ -52,7 +52,20 @@ inline const int32_t* whole_words_of_row(const Rows& rows, int64_t r, Word word,
     const auto* raw = static_cast<const uint8_t*>(rows.data) + r * rows.stride;
     const int64_t words = words_of(rows.cols, word);
     if (rows.kind == Rows::BITS) {  // bits beyond the last column meet inputs of zero
-        for (int64_t q = 0; q < quads(rows.cols); ++q) {
+        int64_t k = 0;
+#if NBEST_W == 16
+        for (; k + 64 <= rows.cols; k += 64) {
+            const uint64_t bits = bits_from(rows, r, k);
+            int32_t* to = room + k / static_cast<int>(word);
+            if (word == Word::BYTES) {
+                _mm512_storeu_si512(to, _mm512_maskz_set1_epi8(bits, 1));
+            } else {
+                _mm512_storeu_si512(to, _mm512_maskz_set1_epi16(static_cast<__mmask32>(bits), 1));
+                _mm512_storeu_si512(to + W, _mm512_maskz_set1_epi16(static_cast<__mmask32>(bits >> 32), 1));
+            }
+        }
+#endif
+        for (int64_t q = k / 4; q < quads(rows.cols); ++q) {
             const int four = q & 1 ? raw[q >> 1] & 15 : raw[q >> 1] >> 4;
             if (word == Word::BYTES) room[q] = four_bits.bytes[four];
             else std::memcpy(room + 2 * q, &four_bits.shorts[four], sizeof(int64_t));
@@ -93,6 +106,12 @@ inline const int32_t* words_of_row(const Rows& rows, int64_t r, Word word, int32
         floats_of_bits(rows, r, numbers);
     }
     return room;
+}
+
+void rows_as_floats(const Rows& rows, const int64_t* ids, int64_t count, float* out) {
+    std::vector<int32_t> room(rows.cols);
+    for (int64_t n = 0; n < count; ++n)
+        std::memcpy(out + n * rows.cols, words_of_row(rows, ids[n], Word::FLOAT, room.data()), rows.cols * sizeof(float));
 }
 
 typedef int32_t four __attribute__((vector_size(16), aligned(4), may_alias));

@@ -133,7 +133,7 @@ void slim_tiles(const Job& job, int threads, F finish_table) {
     const Rows& rows = *job.rows;
     const int64_t tiles = (job.count + TOKENS - 1) / TOKENS;
     const int parts = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, tiles)));
-    ThreadPool::shared().run(parts, [&](int part) {
+    ThreadPool::shared().run(parts, parts, [&](int part) {
         Room x(rows.cols * TOKENS * sizeof(float)), tables(slim_table_bytes(rows, C));
         std::vector<int32_t> room;
         Rows inputs{};  // (N, K)

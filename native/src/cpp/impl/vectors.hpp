@@ -54,6 +54,21 @@ NBEST_INLINE float sum_of(vf v) {
 #endif
 }
 
+// Of four registers at once.
+NBEST_INLINE void four_sums(const vf (&v)[4], float* sums) {
+#if NBEST_W == 16
+    const auto pairs = [](vf a, vf b) __attribute__((always_inline)) {  // by four lanes: a a+2, b b+2, a+1 a+3, b+1 b+3
+        return _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps((__m512)a, (__m512)b), _mm512_unpackhi_ps((__m512)a, (__m512)b)));
+    };
+    const __m512d ab = pairs(v[0], v[1]), cd = pairs(v[2], v[3]);
+    const __m512 by_four = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(by_four), _mm512_extractf32x8_ps(by_four, 1));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+#else
+    for (int i = 0; i < 4; ++i) sums[i] = sum_of(v[i]);
+#endif
+}
+
 NBEST_INLINE vf floats(vi v) { return __builtin_convertvector(v, vf); }
 
 // e^x, relative error below 3e-7; x is kept within [-87, 88]. A polynomial for 2^f, |f| <= 1/2 (least squares at
