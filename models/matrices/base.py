@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
 
+from models.matrices.products import linear
 from nbest.errors import ConfigError, ModelFileError
 
 Count = Annotated[int, Field(ge=1, le=1 << 31)]
@@ -182,11 +183,11 @@ def products_by_tile(
     rows_of  rows [a, b) as numbers (b-a, in)
     """
     if stop - start <= tile_rows:
-        return x @ rows_of(start, stop).t()
+        return linear(x, rows_of(start, stop))
     out = x.new_empty(len(x), stop - start)
     for tile in range(start, stop, tile_rows):
         end = min(stop, tile + tile_rows)
-        out[:, tile - start : end - start] = x @ rows_of(tile, end).t()
+        out[:, tile - start : end - start] = linear(x, rows_of(tile, end))
     return out
 
 

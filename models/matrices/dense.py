@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.matrices.base import Matrix, MatrixSpec, Positive, Prepared, Size, product_of_rows, take
+from models.matrices.products import linear
 
 
 class DenseSpec(MatrixSpec):
@@ -38,7 +39,7 @@ class DenseMatrix(Matrix):
 
     def logits(self, prepared: Prepared, rows: slice) -> Tensor:
         """(N, |rows|)."""
-        return functional.linear(prepared.values, self.weight[rows])
+        return linear(prepared.values, self.weight[rows])
 
     def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
         """(P,)."""

@@ -21,6 +21,7 @@ from models.matrices.base import (
     product_of_rows,
     take,
 )
+from models.matrices.products import linear
 from nbest.errors import ConfigError
 
 
@@ -105,11 +106,11 @@ class LowRankMatrix(Matrix):
 
     def prepare(self, x: Tensor) -> Prepared:
         """(N, r): x times the right factor."""
-        return Prepared(functional.linear(x, self.right))
+        return Prepared(linear(x, self.right))
 
     def logits(self, prepared: Prepared, rows: slice) -> Tensor:
         """(N, |rows|)."""
-        return functional.linear(prepared.values, self.left[rows])
+        return linear(prepared.values, self.left[rows])
 
     def pairs(self, prepared: Prepared, positions: Tensor, ids: Tensor) -> Tensor:
         """(P,): r numbers a pair."""

@@ -28,6 +28,7 @@ from models.matrices.base import (
     take,
 )
 from models.matrices.clusters import clustered, means_of
+from models.matrices.products import linear
 from nbest.errors import ConfigError, ModelFileError
 
 MOST_HASHED = 1 << 27  # codes that no file holds, so that no file bounds them: 512 MB
@@ -225,7 +226,7 @@ class SlimMatrix(Matrix):
         codes = self.codes[rows]
         if not self.by_position:
             ids = torch.arange(self.out_features, device=codes.device)[rows]
-            return functional.linear(prepared.values, self.rows(ids))
+            return linear(prepared.values, self.rows(ids))
         tables = prepared.values
         if torch.is_grad_enabled() and tables.requires_grad:
             if len(codes) != self.out_features:

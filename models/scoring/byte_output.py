@@ -20,7 +20,7 @@ from models.scoring.sketch import Sketcher, spoken
 
 # Nats, in the mean and at the 99.9th percentile. In one translation list of 1,000 the best total is less than
 # 0.001 nats of a language model's better than the second, in one of 100 less than 0.01.
-MEAN_OFF, MOST_OFF = 3.5e-4, 1.5e-2
+MEAN_OFF, MOST_OFF = 2.8e-4, 1.5e-2
 AGAIN = (0.003, 0.001, 0.0005)  # shares of the sum from which a word is computed again, in floats
 SKETCHED_OPERATIONS = 5e10  # of words by cells by cells: making a sketch takes several times as many
 PARTS = 16  # sizes of sketches: sixteenths of the columns
@@ -48,19 +48,23 @@ def byte_output(kernels: Any, model: LanguageModel, bias: NDArray[np.float32] | 
 
 
 def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: Tensor, *, isa: str) -> Any:
-    """Made with one half of the texts of `x` (T, N, H), the layer's inputs, and tried on the other."""
+    """Its size is found with half of the texts of `x` (T, N, H), the layer's inputs, tried on the others.
+
+    It is then made from all of them: the more texts, the nearer.
+    """
     if not worth_a_sketch(matrix):
         return None
     half = x.shape[1] // 2
-    seen, unseen = x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1).numpy()
+    inputs = torch.cat([x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1)])
+    seen, unseen = slice(0, len(x) * half), slice(len(x) * half, None)
     exact = exact_form(kernels, matrix)
-    of_seen, exactly, nearly = np.empty(len(seen)), np.empty(len(unseen)), np.empty(len(unseen))
-    in_floats = kernels.Output(exact, bias, isa=isa)
-    in_floats.log_normalizers(seen.numpy(), of_seen)
-    in_floats.log_normalizers(unseen, exactly)
-    sketcher = Sketcher(matrix, bias, seen, torch.from_numpy(of_seen).float())
+    exactly = np.empty(len(inputs))
+    kernels.Output(exact, bias, isa=isa).log_normalizers(inputs.numpy(), exactly)
 
-    def made(parts: int, again: float) -> SketchedOutput:
+    def sketcher_of(which: slice) -> Sketcher:
+        return Sketcher(matrix, bias, inputs[which], torch.from_numpy(exactly[which]).float())
+
+    def made(sketcher: Sketcher, parts: int, again: float) -> SketchedOutput:
         size = min(matrix.in_features, -(-matrix.in_features * parts // (4 * PARTS)) * 4)
         sketch = sketcher.sketch(size)
         rows = kernels.Matrix.uint8(sketch.codes, sketch.step, sketch.low)
@@ -69,15 +73,17 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
         affine = (sketch.columns, sketch.shift), (sketch.slopes, sketch.slope_shift)
         return SketchedOutput(kernel, *(affine_kernel(kernels, *one, isa=isa) for one in affine))
 
+    of_half, nearly = sketcher_of(seen), np.empty(len(inputs))[unseen]
+
     def near(parts: int, again: float) -> bool:
-        made(parts, again).log_normalizers(unseen, nearly)
-        off = np.abs(nearly - exactly)
+        made(of_half, parts, again).log_normalizers(inputs[unseen].numpy(), nearly)
+        off = np.abs(nearly - exactly[unseen])
         return bool(off.mean() < MEAN_OFF and np.quantile(off, 0.999) < MOST_OFF)
 
     for again in AGAIN:
         if near(PARTS, again):
             parts = 1 + bisect_left(range(1, PARTS), True, key=lambda parts: near(parts, again))
-            return made(parts, again)
+            return made(sketcher_of(slice(None)), parts, again)
     return None
 
 

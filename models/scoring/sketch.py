@@ -28,7 +28,7 @@ from models.matrices.base import Matrix
 from models.scoring.byte_codes import Vector, bytes_by_row
 
 SPOKEN_STEPS = 24
-SPOKEN_OPERATIONS = 4e10  # of the output layer while the model talks: less than half a second
+SPOKEN_OPERATIONS = 8e10  # of the output layer while the model talks: about a second
 MOST_SPOKEN, LEAST_SPOKEN = 4096, 512  # prefixes
 LARGE = 0.003  # share of the sum of a word whose own logit a sketch need not tell
 BLOCK_ROWS = 4096  # of the matrix in floats at a time
