@@ -61,8 +61,8 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
     exactly = np.empty(len(inputs))
     kernels.Output(exact, bias, isa=isa).log_normalizers(inputs.numpy(), exactly)
 
-    def sketcher_of(which: slice) -> Sketcher:
-        return Sketcher(matrix, bias, inputs[which], torch.from_numpy(exactly[which]).float())
+    def sketcher_of(which: slice, again: float) -> Sketcher:
+        return Sketcher(matrix, bias, inputs[which], torch.from_numpy(exactly[which]).float(), again)
 
     def made(sketcher: Sketcher, parts: int, again: float) -> SketchedOutput:
         size = min(matrix.in_features, -(-matrix.in_features * parts // (4 * PARTS)) * 4)
@@ -73,17 +73,17 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
         affine = (sketch.columns, sketch.shift), (sketch.slopes, sketch.slope_shift)
         return SketchedOutput(kernel, *(affine_kernel(kernels, *one, isa=isa) for one in affine))
 
-    of_half, nearly = sketcher_of(seen), np.empty(len(inputs))[unseen]
-
-    def near(parts: int, again: float) -> bool:
-        made(of_half, parts, again).log_normalizers(inputs[unseen].numpy(), nearly)
+    def near(sketcher: Sketcher, parts: int, again: float) -> bool:
+        nearly = np.empty(len(inputs))[unseen]
+        made(sketcher, parts, again).log_normalizers(inputs[unseen].numpy(), nearly)
         off = np.abs(nearly - exactly[unseen])
         return bool(off.mean() < MEAN_OFF and np.quantile(off, 0.999) < MOST_OFF)
 
     for again in AGAIN:
-        if near(PARTS, again):
-            parts = 1 + bisect_left(range(1, PARTS), True, key=lambda parts: near(parts, again))
-            return made(sketcher_of(slice(None)), parts, again)
+        of_half = sketcher_of(seen, again)
+        if near(of_half, PARTS, again):
+            parts = 1 + bisect_left(range(1, PARTS), True, key=lambda parts: near(of_half, parts, again))
+            return made(sketcher_of(slice(None), again), parts, again)
     return None
 
 

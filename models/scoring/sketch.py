@@ -30,7 +30,6 @@ from models.scoring.byte_codes import Vector, bytes_by_row
 SPOKEN_STEPS = 24
 SPOKEN_OPERATIONS = 8e10  # of the output layer while the model talks: about a second
 MOST_SPOKEN, LEAST_SPOKEN = 4096, 512  # prefixes
-LARGE = 0.003  # share of the sum of a word whose own logit a sketch need not tell
 BLOCK_ROWS = 4096  # of the matrix in floats at a time
 EVERY = 1e-4  # of what directions count for is the same for all words: for what the sample lacks
 SHRINK = 1e-3  # of the covariance is the same in all directions, likewise
@@ -97,10 +96,16 @@ class Sketcher:
     bias             (V,), if any
     x                (N, H) its inputs, as they are
     log_normalizers  (N,) of these
+    large            share of the sum of a word whose own logit a sketch need not tell
     """
 
     def __init__(
-        self, matrix: Matrix, bias: NDArray[np.float32] | None, x: Tensor, log_normalizers: Tensor
+        self,
+        matrix: Matrix,
+        bias: NDArray[np.float32] | None,
+        x: Tensor,
+        log_normalizers: Tensor,
+        large: float,
     ) -> None:
         words, cells = matrix.out_features, matrix.in_features
         self._matrix = matrix
@@ -116,7 +121,7 @@ class Sketcher:
             self.bias[rows] = own[rows] + weight @ mean
             self._variance[rows] = (weight @ root.float()).square().sum(1)
             shares = (torch.addmm(own[rows], x, weight.T) - log_normalizers[:, None]).exp_()
-            means.addmm_(shares.masked_fill_(shares > LARGE, 0.0), weight)
+            means.addmm_(shares.masked_fill_(shares > large, 0.0), weight)
             every += weight.T @ weight
         gram = (means.T @ means).double()
         gram += EVERY * gram.trace() / every.trace() * every

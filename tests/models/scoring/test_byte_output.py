@@ -116,7 +116,7 @@ def test_what_rounding_took_is_made_up_for() -> None:
     exact = byte_output.exact_form(module, matrix)
     expected = run(module.Output(exact, bias.numpy()), inputs)
     seen = torch.from_numpy(expected[:400]).float()
-    sketch = Sketcher(matrix, bias.numpy(), inputs[:400], seen).sketch(48)
+    sketch = Sketcher(matrix, bias.numpy(), inputs[:400], seen, 0.003).sketch(48)
     rows = module.Matrix.uint8(sketch.codes, sketch.step, sketch.low)
     output = module.Output(
         rows, bias.numpy(), products="int8", exact=exact, sketch_bias=sketch.bias, again=0.003

@@ -31,7 +31,7 @@ def sketcher(weight: Tensor, bias: Tensor, x: Tensor) -> Sketcher:
     matrix = DenseMatrix(*weight.shape, scale=1.0)
     with torch.no_grad():
         matrix.weight.copy_(weight)
-    return Sketcher(matrix, bias.numpy(), x, log_sums(weight, bias, x).float())
+    return Sketcher(matrix, bias.numpy(), x, log_sums(weight, bias, x).float(), 0.003)
 
 
 def reduced(sketch: Sketch, x: Tensor) -> Tensor:
