@@ -191,6 +191,7 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "context": scoring_tables.context,
         "ceilings": scoring_tables.ceilings,
         "threads": scoring_tables.threads,
+        "precision": scoring_tables.precision,
         "slim-outputs": scoring_tables.slim,
     },
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
