@@ -33,19 +33,6 @@ def figures(row: str) -> list[tuple[float, float]]:
     return found
 
 
-def precision(found: Any) -> Rows:
-    rows: Rows = []
-    for one in found["rows"]:
-        moved = max(abs(int8 - exact) for exact, int8 in one["scores_exact_and_int8"])
-        nats = one["nats_a_token"]
-        changed, within = sum(one["changed_1_bests"]), sum(one["of_these_within_noise"])
-        nats_a_token = [nats["mean"], nats["percentile_99_9"]]
-        rows.append([one["lists"], *nats_a_token, changed, 100 * one["share_changed"], within, moved])
-    whole = found["all"]
-    shares = [whole["changed"], 100 * whole["share_changed"], whole["of_these_within_noise"]]
-    return [*rows, [whole["1_bests"], 1, *shares]]
-
-
 def memory(found: Any) -> Rows:
     rows: Rows = []
     mib = 2.0**20
@@ -68,7 +55,6 @@ def serving(found: Any) -> Rows:
 @pytest.mark.parametrize(
     ("document", "head", "results", "rows"),
     [
-        ("performance", "| model | lists, five tunings", "precision", precision),
         ("performance", "| model | V | weights", "memory", memory),
         ("performance", "| clients | ", "serving", serving),
     ],
