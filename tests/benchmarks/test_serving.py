@@ -148,7 +148,7 @@ def test_the_right_answers_are_those_of_the_pipeline(
 
 @pytest.fixture
 def tiny(serving: ModuleType, tmp_path: Path) -> Path:
-    """A real model of a few kilobytes that knows the words of the made-up lists."""
+    """A real model that knows the words of the made-up lists, and takes a while for a large request."""
     import torch
 
     from models import checkpoint
@@ -158,7 +158,7 @@ def tiny(serving: ModuleType, tmp_path: Path) -> Path:
 
     vocabulary = Vocabulary((*SPECIAL, *dict.fromkeys(serving.WORDS)), unseen_types=7)
     torch.manual_seed(1)
-    model = LanguageModel(architecture("bllm", len(vocabulary), 16, 1))
+    model = LanguageModel(architecture("bllm", len(vocabulary), 768, 1))
     checkpoint.save(
         tmp_path / "tiny", model, vocabulary, checkpoint.ModelCard(name="tiny", licence="CC0-1.0")
     )
