@@ -42,6 +42,13 @@ class SketchedOutput:
         self._kernel.log_normalizers(x, out, threads, sketched, self._slopes(sketched, threads))
 
 
+def log_normalizers(output: Any, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N,) of an output's kernel, after outputs x (N, H)."""
+    found = np.empty(len(x))
+    output.log_normalizers(x, found)
+    return found
+
+
 def byte_output(kernels: Any, model: LanguageModel, bias: NDArray[np.float32] | None, *, isa: str) -> Any:
     """The kernel, or None where none is near enough; a model's output in a form that the kernels read."""
     return nearest(kernels, model.output, bias, spoken(model), isa=isa)
@@ -58,8 +65,7 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
     inputs = torch.cat([x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1)])
     seen, unseen = slice(0, len(x) * half), slice(len(x) * half, None)
     exact = exact_form(kernels, matrix)
-    exactly = np.empty(len(inputs))
-    kernels.Output(exact, bias, isa=isa).log_normalizers(inputs.numpy(), exactly)
+    exactly = log_normalizers(kernels.Output(exact, bias, isa=isa), inputs.numpy())
 
     def sketcher_of(which: slice, again: float) -> Sketcher:
         return Sketcher(matrix, bias, inputs[which], torch.from_numpy(exactly[which]).float(), again)
@@ -74,9 +80,8 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
         return SketchedOutput(kernel, *(affine_kernel(kernels, *one, isa=isa) for one in affine))
 
     def near(sketcher: Sketcher, parts: int, again: float) -> bool:
-        nearly = np.empty(len(inputs))[unseen]
-        made(sketcher, parts, again).log_normalizers(inputs[unseen].numpy(), nearly)
-        off = np.abs(nearly - exactly[unseen])
+        output = made(sketcher, parts, again)
+        off = np.abs(log_normalizers(output, inputs[unseen].numpy()) - exactly[unseen])
         return bool(off.mean() < MEAN_OFF and np.quantile(off, 0.999) < MOST_OFF)
 
     for again in AGAIN:

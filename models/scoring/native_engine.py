@@ -19,7 +19,7 @@ from models.matrices.base import Matrix
 from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
 from models.matrices.slim import SlimMatrix
-from models.scoring.byte_output import byte_output
+from models.scoring.byte_output import byte_output, log_normalizers
 from models.scoring.engine import Engine, Ids, Precision, TorchWalk, Walk, keep
 from models.scoring.native_forms import (
     Products,
@@ -139,19 +139,13 @@ class NativeEngine(Engine):
         if isinstance(model.output, DenseMatrix):
             form, low = form_two_bytes(self.kernels, model.output.weight.detach().numpy())
         x = spoken(model, LEAST_SPOKEN).flatten(0, 1).numpy()
-        expected = _log_normalizers(in_floats, x)
+        expected = log_normalizers(in_floats, x)
         kind: dict[str, Any] = {"products": "two_bytes", "low": low, "exact": exact, "again": AGAIN}
         for coarse in COARSE if low else (0.0,):
             sieve = self.kernels.Output(form, bias, **kind, coarse=coarse, isa=self.isa)
-            if np.abs(_log_normalizers(sieve, x) - expected).max() < PROBE_TOLERANCE:
+            if np.abs(log_normalizers(sieve, x) - expected).max() < PROBE_TOLERANCE:
                 return sieve
         return in_floats
-
-
-def _log_normalizers(output: Any, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    found = np.empty(len(x))
-    output.log_normalizers(x, found)
-    return found
 
 
 class NativeWalk(Walk):

@@ -55,6 +55,12 @@ inline float largest_of(const float* row, int64_t cols) {
     return largest;
 }
 
+// Numbers as whole ones of a size of `most`, given the largest: what one is worth, and how many a number is.
+struct Units {
+    float worth, inverse;
+    Units(float largest, int most) : worth(largest / most), inverse(largest > 0 ? most / largest : 0.0f) {}
+};
+
 // round(row * inverse) as whole numbers of a kind, zeros up to the end of a word; their sum.
 template <class Whole>
 NBEST_INLINE int32_t to_whole(const float* row, int64_t cols, float inverse, Whole* whole) {
@@ -62,8 +68,7 @@ NBEST_INLINE int32_t to_whole(const float* row, int64_t cols, float inverse, Who
     vi sums = {};
     int64_t k = 0;
     for (; k + W <= cols; k += W) {
-        const vf magic = all(12582912.0f), rounded = (load(row + k) * inverse + magic) - magic;
-        const vi numbers = __builtin_convertvector(rounded, vi);
+        const vi numbers = __builtin_convertvector(nearest_whole(load(row + k) * inverse), vi);
         sums += numbers;
         for (int w = 0; w < W; ++w) whole[k + w] = static_cast<Whole>(numbers[w]);
     }
@@ -76,15 +81,15 @@ NBEST_INLINE int32_t to_whole(const float* row, int64_t cols, float inverse, Who
 
 // What was taken from a row of inputs when it became whole numbers, times the slopes.
 inline float taken(const float* row, const float* slopes, int64_t cols, int most) {
-    const float largest = largest_of(row, cols), inverse = largest > 0 ? most / largest : 0.0f, unit = largest / most;
+    const Units units(largest_of(row, cols), most);
     vf sums = {};
     int64_t k = 0;
     for (; k + W <= cols; k += W) {
-        const vf magic = all(12582912.0f), value = load(row + k), rounded = (value * inverse + magic) - magic;
-        sums += load(slopes + k) * (value - rounded * unit);
+        const vf value = load(row + k);
+        sums += load(slopes + k) * (value - nearest_whole(value * units.inverse) * units.worth);
     }
     float sum = sum_of(sums);
-    for (; k < cols; ++k) sum += slopes[k] * (row[k] - std::nearbyintf(row[k] * inverse) * unit);
+    for (; k < cols; ++k) sum += slopes[k] * (row[k] - std::nearbyintf(row[k] * units.inverse) * units.worth);
     return sum;
 }
 
@@ -103,13 +108,13 @@ void pack_whole(const Segment* segments, int sources, int64_t first, int64_t cou
         float largest = 0.0f;
         for (int s = 0; s < sources; ++s)
             largest = std::max(largest, largest_of(segments[s].row(first + n), segments[s].cols));
-        packed.scale[n] = largest / most;
-        const float inverse = largest > 0 ? most / largest : 0.0f;
+        const Units units(largest, most);
+        packed.scale[n] = units.worth;
         int32_t* at = row_words.data();
         for (int s = 0; s < sources; ++s) {
             const float* row = segments[s].row(first + n);
             packed.sum[s * tiles * T + n] =
-                static_cast<float>(to_whole(row, segments[s].cols, inverse, reinterpret_cast<Whole*>(at)));
+                static_cast<float>(to_whole(row, segments[s].cols, units.inverse, reinterpret_cast<Whole*>(at)));
             at += words_of(segments[s].cols, WORD);
         }
         int32_t* to = packed.whole.data() + (n / T) * words * T + n % T;

@@ -26,9 +26,9 @@ struct LinearInputs {
         own.resize(job.count * words);
         for (int64_t n = 0; n < job.count; ++n) {
             const float* x = job.x + n * rows.cols;
-            const float largest = largest_of(x, rows.cols), inverse = largest > 0 ? job.most / largest : 0.0f;
-            unit[n] = largest / job.most;
-            total[n] = static_cast<float>(to_whole(x, rows.cols, inverse, reinterpret_cast<int16_t*>(own.data() + n * words)));
+            const Units units(largest_of(x, rows.cols), job.most);
+            unit[n] = units.worth;
+            total[n] = static_cast<float>(to_whole(x, rows.cols, units.inverse, reinterpret_cast<int16_t*>(own.data() + n * words)));
         }
         data = own.data();
     }

@@ -71,6 +71,11 @@ NBEST_INLINE void four_sums(const vf (&v)[4], float* sums) {
 
 NBEST_INLINE vf floats(vi v) { return __builtin_convertvector(v, vf); }
 
+NBEST_INLINE vf nearest_whole(vf x) {  // below 2^22 in size
+    const vf magic = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+    return (x + magic) - magic;
+}
+
 // e^x, relative error below 3e-7; x is kept within [-87, 88]. A polynomial for 2^f, |f| <= 1/2 (least squares at
 // Chebyshev's points, relative error 8e-8).
 NBEST_INLINE vf exp_of(vf x) {
@@ -80,8 +85,7 @@ NBEST_INLINE vf exp_of(vf x) {
     const vf n = (vf)_mm512_roundscale_ps((__m512)(x * LOG2_E), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
     x = x > 88.0f ? all(88.0f) : x;
-    const vf magic = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    const vf n = (x * LOG2_E + magic) - magic;
+    const vf n = nearest_whole(x * LOG2_E);
 #endif
     const vf f = x * LOG2_E - n;
     vf p = f * 1.326697039e-3f + 9.675459746e-3f;
