@@ -251,21 +251,23 @@ class _WordTable:
         return self.table, self.row_of[words]
 
     def _add(self, missing: Ids, words: Ids, threads: int) -> None:
+        if self.used + len(missing) > len(self.table):
+            missing = np.unique(words)
+            self._clear(len(missing))
+        rows = slice(self.used, self.used + len(missing))
+        self.table[rows] = self._products(missing, threads)
+        self.row_of[missing] = np.arange(rows.start, rows.stop)
+        self.used = rows.stop
+
+    def _clear(self, least: int) -> None:
+        """Forget all words, with room for `least`; what no word has been written to takes no memory yet."""
+        self.row_of[:] = -1
+        self.used = 0
         layer = self.engine.model.layers[0]
         assert isinstance(layer, LSTMLayer)
-        width = 4 * layer.cells
-        if self.used + len(missing) > max(len(self.table), TABLE_BYTES // (4 * width)):
-            self.row_of[:] = -1
-            self.used = 0
-            missing = np.unique(words)
-        fresh = self._products(missing, threads)
-        if self.used + len(missing) > len(self.table):
-            more = np.empty((self.used + len(missing), width), dtype=np.float32)
-            self.table = np.concatenate([self.table[: self.used].reshape(-1, width), more])
-        rows = np.arange(self.used, self.used + len(missing))
-        self.table[rows] = fresh
-        self.row_of[missing] = rows
-        self.used += len(missing)
+        most = min(TABLE_BYTES // (16 * layer.cells), len(self.row_of))
+        if max(least, most) > len(self.table):
+            self.table = np.empty((max(least, most), 4 * layer.cells), dtype=np.float32)
 
     def _products(self, ids: Ids, threads: int) -> NDArray[np.float32]:
         """(N, 4H) of words (N,)."""
