@@ -8,14 +8,14 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nbest.errors import ConfigError, InputError, LimitError, shorten
+from nbest.errors import ConfigError, InputError, shorten
 from rescoring.nbest import NbestLists
 from rescoring.pipeline import Ranked, ranking_signature, rescore, text_of
 from rescoring.text import get_pipeline
 from rescoring.weights import WeightSet
 from service.precomputed import PrecomputedScorer
 from service.registry import LoadedModel
-from service.request_lists import context_of
+from service.request_lists import check_count, context_of
 from service.requests import within
 from service.schemas import Options, Usage
 from service.scoring.messages import Context, Token
@@ -141,11 +141,8 @@ def _check_limits(service: Service, question: Question, good: Sequence[NbestList
             raise ConfigError(
                 f"a model is named {count} times", where="/models", expected="each once", got=shorten(name)
             )
-    hypotheses, limit = sum(len(lists.texts) for lists in good), service.settings.max_hypotheses
-    if hypotheses > limit:
-        raise LimitError(
-            "too many hypotheses", where="/lists", expected=f"at most {limit}", got=f"{hypotheses}"
-        )
+    hypotheses = sum(len(lists.texts) for lists in good)
+    check_count("hypotheses", "/lists", hypotheses, service.settings.max_hypotheses)
 
 
 async def _ranked(

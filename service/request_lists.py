@@ -57,12 +57,15 @@ def _check_width(value: Any, at: str, max_features: int) -> None:
     check_width(width, f"{at}/hypotheses/0/features", max_features)
 
 
+def check_count(what: str, where: str | None, count: int, limit: int) -> None:
+    """Raises LimitError where there is more of something than that."""
+    if count > limit:
+        raise LimitError(f"too many {what}", where=where, expected=f"at most {limit}", got=f"{count}")
+
+
 def check_width(width: int, where: str, max_features: int) -> None:
     """Raises LimitError where a hypothesis has more feature values than that."""
-    if width > max_features:
-        raise LimitError(
-            "too many feature values", where=where, expected=f"at most {max_features}", got=f"{width}"
-        )
+    check_count("feature values", where, width, max_features)
 
 
 def _columns(parsed: ParsedList, at: str) -> NbestLists:

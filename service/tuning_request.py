@@ -13,7 +13,6 @@ from nbest.errors import (
     ConfigError,
     FeatureError,
     InputError,
-    LimitError,
     NotFoundError,
     ReferenceMismatchError,
     shorten,
@@ -29,7 +28,7 @@ from rescoring.tuning.constraints import Constraints, constrained
 from rescoring.weights import WeightSet
 from service.errors import InvalidRequestError, ListFault
 from service.optimizers import Grid, Settings
-from service.request_lists import RequestList, check_text
+from service.request_lists import RequestList, check_count, check_text
 from service.schemas import HypothesisIn, In, InlineWeights, Texts
 from service.tuning import Floats, Plan, columns_only, start
 
@@ -270,10 +269,7 @@ def _check_options(request: TuneEnvelope, lists: int) -> None:
     if request.optimizer == "mira" and request.l2 is not None:
         raise ConfigError("batch MIRA knows no penalty", where="/l2", expected="mert or risk")
     points = len(request.lmwt) * len(request.wip)
-    if points > _MOST_POINTS:
-        raise LimitError(
-            "too many points", where="/lmwt", expected=f"at most {_MOST_POINTS}", got=f"{points}"
-        )
+    check_count("points", "/lmwt", points, _MOST_POINTS)
     if request.held_out >= lists:
         raise ConfigError(
             "no list is left to tune on",

@@ -15,7 +15,7 @@ from service.bounded_metric import BoundedMetric
 from service.errors import InvalidRequestError
 from service.json_body import parse_json
 from service.openapi import documented
-from service.request_lists import check_text
+from service.request_lists import check_count, check_text
 from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected
 from service.schemas import EvaluateRequest, EvaluateResponse
 from service.security import needs
@@ -86,10 +86,7 @@ def _metric(asked: EvaluateRequest) -> Metric:
 def _read(service: Service, body: bytes) -> tuple[EvaluateRequest, list[list[str]], Metric]:
     """The request, its references and its metric, checked."""
     asked = validated(EvaluateRequest, parse_json(body))
-    limit = service.settings.max_hypotheses
-    if len(asked.hypotheses) > limit:
-        got = f"{len(asked.hypotheses)}"
-        raise LimitError("too many texts", where="/hypotheses", expected=f"at most {limit}", got=got)
+    check_count("texts", "/hypotheses", len(asked.hypotheses), service.settings.max_hypotheses)
     metric = _metric(asked)
     references = [[one] if isinstance(one, str) else one for one in asked.references]
     longest = min(

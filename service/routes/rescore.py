@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from nbest.errors import FormatError, InputError, LimitError, shorten
+from nbest.errors import FormatError, InputError, shorten
 from rescoring.formats import parse_nbest
 from rescoring.formats.moses_write import moses_lines
 from rescoring.nbest import NbestLists
@@ -22,7 +22,7 @@ from service.bodies import decode_text
 from service.errors import InvalidRequestError
 from service.json_body import parse_json
 from service.openapi import documented
-from service.request_lists import RequestList, check_text, check_unicode, check_width, read_lists
+from service.request_lists import RequestList, check_count, check_text, check_unicode, check_width, read_lists
 from service.requests import JSON, TEXT, body_of, media_type, no_query, request_id, while_connected
 from service.results import list_json
 from service.schemas import (
@@ -99,7 +99,7 @@ async def rescore(request: Request) -> Response:
 async def _json(service: Service, request: Request, body: bytes) -> Response:
     no_query(request)
     envelope = await done(len(body) <= _AT_ONCE_BYTES, lambda: validated(RescoreEnvelope, parse_json(body)))
-    _check_count(service, len(envelope.lists))
+    check_count("lists", "/lists", len(envelope.lists), service.settings.max_lists)
     _check_hypotheses(service, envelope.lists)
     few = len(body) <= _AT_ONCE_BYTES and len(envelope.lists) <= _AT_ONCE_LISTS
     if few:
@@ -138,9 +138,7 @@ async def _text(service: Service, request: Request, body: bytes) -> Response:
 def _moses(body: bytes, service: Service) -> NbestLists:
     if not body.strip():
         raise FormatError("empty body", expected="Moses n-best lists")
-    hypotheses, limit = body.count(b"\n"), service.settings.max_hypotheses
-    if hypotheses > limit:
-        raise LimitError("too many lines", expected=f"at most {limit}", got=f"{hypotheses}")
+    check_count("lines", None, body.count(b"\n"), service.settings.max_hypotheses)
     lines = decode_text(body).split("\n")
     for number, line in enumerate(lines, 1):
         scores = "".join(line.split("|||", 3)[2:3])
@@ -148,7 +146,7 @@ def _moses(body: bytes, service: Service) -> NbestLists:
         check_width(width, f"body:{number}", service.settings.max_features)
     numbered = ((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
     lists = parse_nbest(numbered, "body", "moses")
-    _check_count(service, len(lists))
+    check_count("lists", "/lists", len(lists), service.settings.max_lists)
     for row, text in enumerate(lists.texts):
         check_text(text, lists.where(row), service.settings.max_text_bytes)
     return lists
@@ -206,9 +204,8 @@ def _weights(service: Service, asked: str | InlineWeights | None) -> tuple[Weigh
 def _check_hypotheses(service: Service, lists: Sequence[Any]) -> None:
     """Counts them before anything is made of them; faulty lists are counted too."""
     found = (one.get("hypotheses") for one in lists if isinstance(one, dict))
-    count, limit = sum(len(one) for one in found if isinstance(one, list)), service.settings.max_hypotheses
-    if count > limit:
-        raise LimitError("too many hypotheses", where="/lists", expected=f"at most {limit}", got=f"{count}")
+    count = sum(len(one) for one in found if isinstance(one, list))
+    check_count("hypotheses", "/lists", count, service.settings.max_hypotheses)
 
 
 def _check_time(service: Service, envelope: RescoreEnvelope) -> None:
@@ -223,12 +220,6 @@ def _check_time(service: Service, envelope: RescoreEnvelope) -> None:
     for name in envelope.models:
         if name in loaded:
             loaded[name].queue.admit(words, deadline)
-
-
-def _check_count(service: Service, count: int) -> None:
-    limit = service.settings.max_lists
-    if count > limit:
-        raise LimitError("too many lists", where="/lists", expected=f"at most {limit}", got=f"{count}")
 
 
 @dataclass(frozen=True)

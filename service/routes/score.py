@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from nbest.errors import LimitError
 from nbest.signature import signature
 from service.json_body import parse_json
 from service.openapi import documented
-from service.request_lists import check_text
+from service.request_lists import check_count, check_text
 from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected, within
 from service.results import tokens_out
 from service.schemas import ScoreOut, ScoreRequest, ScoreResponse, Usage
@@ -43,11 +42,7 @@ async def score(request: Request) -> Response:
 
 
 async def _answer(service: Service, asked: ScoreRequest, identity: str) -> str:
-    if len(asked.texts) > service.settings.max_hypotheses:
-        limit = service.settings.max_hypotheses
-        raise LimitError(
-            "too many texts", where="/texts", expected=f"at most {limit}", got=f"{len(asked.texts)}"
-        )
+    check_count("texts", "/texts", len(asked.texts), service.settings.max_hypotheses)
     for position, text in enumerate(asked.texts):
         check_text(text, f"/texts/{position}", service.settings.max_text_bytes)
     model = await service.registry.get(asked.model)

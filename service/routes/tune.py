@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response, Security
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from nbest.errors import LimitError, NbestError
+from nbest.errors import NbestError
 from rescoring import pipeline
 from rescoring.nbest import NbestLists
 from rescoring.text import get_pipeline
@@ -24,7 +24,7 @@ from service.json_body import parse_json
 from service.openapi import documented
 from service.precomputed import PrecomputedScorer
 from service.registry import LoadedModel
-from service.request_lists import read_lists
+from service.request_lists import check_count, read_lists
 from service.requests import JSON, body_of, media_type, no_query, request_id, while_connected
 from service.security import described, needs
 from service.state import Service, service_of
@@ -156,22 +156,10 @@ def tunings_of(request: Request) -> Tunings:
 def _read(service: Service, body: bytes) -> Asked:
     settings = service.settings
     request = validated(TuneEnvelope, parse_json(body))
-    if len(request.lists) > settings.max_lists:
-        raise LimitError(
-            "too many lists",
-            where="/lists",
-            expected=f"at most {settings.max_lists}",
-            got=f"{len(request.lists)}",
-        )
+    check_count("lists", "/lists", len(request.lists), settings.max_lists)
     lists = read_lists(request.lists, settings.max_text_bytes, settings.max_features)
     asked = read(request, lists, settings.max_text_bytes)
-    if len(asked.lists.texts) > settings.max_hypotheses:
-        raise LimitError(
-            "too many hypotheses",
-            where="/lists",
-            expected=f"at most {settings.max_hypotheses}",
-            got=f"{len(asked.lists.texts)}",
-        )
+    check_count("hypotheses", "/lists", len(asked.lists.texts), settings.max_hypotheses)
     return asked
 
 
