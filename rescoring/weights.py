@@ -163,8 +163,13 @@ class WeightSet:
             )
         for name, digest in wanted.items():
             if digests[name] != digest:
+                one, _, how = digest.partition("+")
+                other, _, now = digests[name].partition("+")
                 raise WeightsError(
-                    f"weights are for another version of the language model {name}",
+                    f"weights are for another version of the language model {name}"
+                    if one != other
+                    else f"weights are for scores of the language model {name} that were computed otherwise "
+                    f"({how or 'exact'} then, {now or 'exact'} now)",
                     expected=digest,
                     got=digests[name],
                 )

@@ -26,13 +26,13 @@ class Corpus:
     offsets: NDArray[np.int64]
 
     @classmethod
-    def from_lines(cls, vocabulary: Vocabulary, lines: Iterable[str]) -> "Corpus":
+    def from_lines(cls, vocabulary: Vocabulary, lines: Iterable[str], where: str | None = None) -> "Corpus":
         """Every line is a sentence; empty lines are left out."""
         tokens, offsets = vocabulary.encode_corpus(lines)
         keep = np.concatenate([[True], np.diff(offsets) > 0])
         corpus = cls(tokens, offsets[keep])
         if not len(corpus.tokens):
-            raise ConfigError("no word in the text")
+            raise ConfigError("no word in the text", where=where)
         return corpus
 
     @property

@@ -13,7 +13,7 @@ from nbest.signature import signature
 
 
 def finished_card(
-    card: ModelCard, run: Ingredients, sources: Sources, sha256: dict[str, str], progress: Progress
+    card: ModelCard, run: Ingredients, sources: Sources, corpora: list[dict[str, str]], progress: Progress
 ) -> ModelCard:
     """`card` with how the run's model was trained and how well it predicts the validation text.
 
@@ -34,7 +34,7 @@ def finished_card(
             "attribution": [*dict.fromkeys([*inherited.attribution, *card.attribution])],
             "perplexity": card.perplexity | measured,
             "oov_rate": card.oov_rate | {"validation": sentence.oov / sentence.predictions},
-            "corpora": card.corpora or [{"part": part, "sha256": digest} for part, digest in sha256.items()],
+            "corpora": card.corpora or corpora,
             "training": _training(run, sources, progress),
         }
     )

@@ -36,6 +36,11 @@ class Texts:
         """Digest of each file's bytes."""
         return {"train": sha256_file(self.train), "valid": sha256_file(self.valid)}
 
+    def described(self, sha256: dict[str, str]) -> list[dict[str, str]]:
+        """Both for a card, with the digests that they had."""
+        files = {"train": self.train.name, "valid": self.valid.name}
+        return [{"part": part, "file": files[part], "sha256": sha256[part]} for part in files]
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -82,8 +87,9 @@ def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingre
     vocabulary, notes = _vocabulary(recipe, texts, sources.init)
     if sources.init is None and recipe.state == "stream":
         vocabulary = replace(vocabulary, running=True)
-    train = Corpus.from_lines(vocabulary, _lines(texts.train))
-    valid = Corpus.from_lines(vocabulary, _lines(texts.valid))
+    recipe = recipe.model_copy(update={"lowercase": vocabulary.lowercase})  # of a model started from
+    train = Corpus.from_lines(vocabulary, _lines(texts.train), str(texts.train))
+    valid = Corpus.from_lines(vocabulary, _lines(texts.valid), str(texts.valid))
     torch.manual_seed(recipe.seed)
     recipe, config = _configuration(recipe, vocabulary, sources.init)
     if sources.init is None:

@@ -105,7 +105,9 @@ class Recipe(BaseModel):
     def _goes_together(self) -> "Recipe":
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum is sgd's, the optimizer is {self.optimizer}")
-        if self.segmenter != "word" and (self.vocabulary_size is None or self.min_count != 1):
+        if self.segmenter != "word" and self.vocabulary_size is None:
+            raise ValueError("segmenter: pieces need vocabulary_size, how many there may be")
+        if self.segmenter != "word" and self.min_count != 1:
             raise ValueError("segmenter: pieces are limited by vocabulary_size, not by min_count")
         if self.state == "sentence" and self.variable_steps:
             raise ValueError("variable_steps: windows vary in the stream state only")

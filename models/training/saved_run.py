@@ -28,6 +28,7 @@ class Progress:
 
     epoch_nats, epoch_tokens   summed training loss of the running epoch, and over how many tokens
     best                       lowest validation perplexity
+    start                      validation perplexity of the model that the run starts from, where there is one
     ended                      whether the averaged weights got no further
     log                        one row an epoch
     """
@@ -40,6 +41,7 @@ class Progress:
     bad_epochs: int = 0
     best: float = math.inf
     seconds: float = 0.0
+    start: float | None = None
     ended: bool = False
     log: list[dict[str, Any]] = field(default_factory=list)
 

@@ -66,6 +66,7 @@ class Trainer:
         self.save_seconds = save_seconds
         self.card = card or checkpoint.ModelCard(name=out.name)
         self.sha256 = texts.sha256()
+        self.corpora = texts.described(self.sha256)
         self.sources = Sources.load(init, teacher, device)
         report(f"reading {texts.train}")
         self.ingredients = gather(recipe, texts, self.sources, device)
@@ -97,7 +98,9 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end, from the last saved state where there is one, and write the model."""
-        self._resume()
+        if not self._resume() and self.sources.init is not None:
+            self.progress.start = self._validate()
+            self.report(f"before training: validation perplexity {self.progress.start:.2f}")
         while self.progress.epoch < self.recipe.epochs and not self._is_over():
             self._epoch()
         self._finish()
@@ -267,10 +270,11 @@ class Trainer:
             held |= {f"{part}.{name}": tensor for name, tensor in tensors.items()}
         self.saved.save(self.progress, held)
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the last saved state, if there is one."""
         found = self.saved.load()
         if found is None:
-            return
+            return False
         self.progress, held = found
         device = self.model.device
 
@@ -286,13 +290,24 @@ class Trainer:
         if "random_of_device" in held:
             torch.cuda.set_rng_state(held["random_of_device"], device)
         self.report(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batches_done + 1}")
+        return True
 
     def _finish(self) -> None:
         """The best weights measured and written; the run's folder away."""
         self.model.load_state_dict(self.saved.load_best(), strict=True)
-        card = finished_card(self.card, self.ingredients, self.sources, self.sha256, self.progress)
+        card = finished_card(self.card, self.ingredients, self.sources, self.corpora, self.progress)
         logs = log_files(self.progress, self.out.name)
         checkpoint.save(self.out, self.model, self.ingredients.vocabulary, card, beside=logs)
         self.saved.remove()
         sentence, stream = (card.perplexity[f"validation, {state} state"] for state in STATES)
-        self.report(f"{self.out}: validation perplexity {sentence:.2f} (sentence), {stream:.2f} (stream)")
+        figures = f"{sentence:.2f} (sentence), {stream:.2f} (stream)"
+        if card.oov_rate["validation"]:
+            charged = card.perplexity["validation, sentence state, OOV spread"]
+            figures += f", {charged:.2f} (sentence, unknown words charged, as nbest score has it)"
+        self.report(f"{self.out}: validation perplexity {figures}")
+        start = self.progress.start
+        if start is not None and self.progress.best > start:
+            self.report(
+                f"warning: the model has become worse than the one it started from ({self.progress.best:.2f} "
+                f"against {start:.2f}): a lower learning rate, or --recipe adapt, may help"
+            )

@@ -1,5 +1,6 @@
 """nbest compress: a trained model in, a smaller one out."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ MOST_RANK = 1 << 31
     metavar="DIR",
     help="Where the new model goes.",
 )
-@click.option("--int8", is_flag=True, help="One byte a number: 256 equal intervals a matrix.")
+@click.option("--int8", is_flag=True, help="One byte a number of each dense matrix: 256 equal intervals.")
 @click.option("--prune", type=float, metavar="SHARE", help="Share of numbers that become zero, such as 0.9.")
 @click.option(
     "--one-threshold",
@@ -89,7 +90,8 @@ def compress(
     """Make a smaller model of MODEL (a directory, or a shipped model's name).
 
     Without --only, every matrix that can be. What was done to which model goes into the card; measure the new
-    model with `nbest score`, or train a pruned, slim or low-rank one further with `nbest train --init`.
+    model with `nbest score`, or train a pruned, slim or low-rank one further with `nbest train --init
+    --recipe adapt`. Of bytes, pruned and low-rank matrices no other kind can be made.
     """
     from models import catalog, checkpoint, compression
     from models.expectation import expected_words
@@ -123,6 +125,10 @@ def compress(
     card = compression.derived_card(source, Path(out).name, {"method": method.removeprefix("--"), **done})
     checkpoint.save(out, new, source.vocabulary, card)
     click.echo("\n".join(_report(before, after)), err=True)
+    old = {part.name: _stored((part,)) for part in before}
+    for part in after:
+        if _stored((part,)) > old.get(part.name, math.inf):
+            click.echo(f"nbest: warning: {part.name} has become larger", err=True)
     for note in compression.emptied(new):
         click.echo(f"nbest: warning: {note}", err=True)
     click.echo(f"{out}: {_stored(before):,} bytes of numbers before, {_stored(after):,} after", err=True)

@@ -1,7 +1,8 @@
 """nbest info: what is in a model, part by part."""
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,6 +93,8 @@ def _card(found: "ModelInfo") -> list[str]:
     facts: list[tuple[str, str]] = [
         ("model", card.name),
         ("about", card.description),
+        ("system", _system(found)),
+        *_origin(card.training),
         ("path", str(found.path)),
         ("digest", found.digest),
         ("bytes on disk", f"{disk}, {_bytes(found.other_bytes)} other"),
@@ -106,6 +109,24 @@ def _card(found: "ModelInfo") -> list[str]:
     shown = [(name, value) for name, value in facts if value]
     width = max(len(name) for name, _ in shown)
     return [f"{name.ljust(width)}  {value}" for name, value in shown]
+
+
+def _system(found: "ModelInfo") -> str:
+    config = found.config
+    return f"{config.system}, {config.layers} x {config.hidden_size} cells, {config.vocabulary_size:,} words"
+
+
+def _origin(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the model was made, as far as its card knows."""
+    if {"epochs", "sentences", "loss"} <= training.keys():
+        epochs, sentences = training["epochs"], training["sentences"]
+        yield "trained", f"loss {training['loss']}, at most {epochs} epochs of {sentences:,} sentences"
+    for role, label in (("init", "started from"), ("teacher", "teacher")):
+        if role in training:
+            yield label, f"{training[role]['name']} ({training[role]['digest']})"
+    for entry in training.get("compression", []):
+        how = "".join(f" {entry[name]}" for name in ("share", "rank") if name in entry)
+        yield "compressed", f"{entry['method']}{how}, from {entry['source']} ({entry['source_digest']})"
 
 
 def figure(value: float) -> str:

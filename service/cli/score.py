@@ -17,22 +17,13 @@ if TYPE_CHECKING:
 _BLOCK = 4096  # sentences scored at once
 
 
-def _only_one(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> str:
-    """The model; of several, which every other command takes, the last would else win unsaid."""
-    from nbest.errors import ConfigError
-
-    if len(names) > 1:
-        raise ConfigError("one model at a time", where="--lm", expected="one --lm", got=", ".join(names))
-    return names[0]
-
-
 @click.command()
 @click.argument("sentences", default="-")
 @click.option(
     "--lm",
     required=True,
     multiple=True,
-    callback=_only_one,
+    callback=options.only_one("model", "one --lm"),
     metavar="MODEL",
     help="A directory, a shipped model's name, or kenlm:FILE.",
 )
@@ -115,9 +106,11 @@ class _Sums:
         total = math.fsum(self.nat_log_probs)
         has_one = self.exact and self.tokens
         perplexity = f"{math.exp(min(-total / self.tokens, 700)):.4f}" if has_one else "none"
+        # The log of a training and a card's first figures count <unk> as a word like others.
+        charged = " (unknown words charged)" if has_one and self.oov else ""
         return (
             f"sentences {self.sentences}  tokens {self.tokens}  oov {self.oov}  "
-            f"nat_log_prob {total:.4f}  perplexity {perplexity}"
+            f"nat_log_prob {total:.4f}  perplexity {perplexity}{charged}"
         )
 
 

@@ -43,7 +43,8 @@ import click
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "int8"]),
-    help="Of the models' products: fp32 is exact, int8 faster and a little off.  [default: fp32]",
+    help="Of the models' products: fp32 is exact, int8 faster, a little off and slower to open.  "
+    "[default: fp32]",
 )
 @click.option(
     "--max-body-bytes",

@@ -28,6 +28,8 @@ RECIPES = (
 )
 
 
+WORDS = ("vocabulary_size", "min_count", "lowercase", "unseen_types", "segmenter")  # of a recipe
+
 _UNKNOWN = "Extra inputs are not permitted"  # pydantic's words for a name that does not exist
 
 
@@ -77,9 +79,23 @@ def _check_place(path: str) -> None:
     help=f"One of {', '.join(SYSTEMS)}.  [default: the recipe's, or that of --init; else lstm]",
 )
 @click.option(
-    "--train", "train_text", required=True, metavar="FILE", help="Training text, a sentence a line."
+    "--train",
+    "train_text",
+    required=True,
+    multiple=True,
+    callback=options.only_one("training text", "one file: put several into one"),
+    metavar="FILE",
+    help="Training text, a sentence a line.",
 )
-@click.option("--valid", "valid_text", required=True, metavar="FILE", help="Validation text.")
+@click.option(
+    "--valid",
+    "valid_text",
+    required=True,
+    multiple=True,
+    callback=options.only_one("validation text", "one file: put several into one"),
+    metavar="FILE",
+    help="Validation text.",
+)
 @click.option(
     "--out",
     required=True,
@@ -95,7 +111,8 @@ def _check_place(path: str) -> None:
     "--init",
     metavar="MODEL",
     help="Start from a trained model, a directory or one that ships: its words and its matrices; the very "
-    "same model unless a system or sizes are given. With --recipe adapt it learns your text in one pass.",
+    "same model unless a system or sizes are given. With --recipe adapt it learns your text in one pass; "
+    "other learning rates may be too much for it.",
 )
 @click.option(
     "--teacher",
@@ -179,6 +196,10 @@ def train(
     values = {name: value for name, value in named.items() if value is not None} | changes
     if system_options:
         values["options"] = system_options
+    if init is not None:
+        _check_words(values)
+    if teacher is None:
+        _check_no_teacher(values)
     try:
         made = read_recipe(_recipe_path(recipe), values) if recipe else make_recipe(values)
     except ConfigError as error:
@@ -202,6 +223,22 @@ def train(
         device=device,
         card=card,
     ).run()
+
+
+def _check_words(given: dict[str, Any]) -> None:
+    """Raises ConfigError for what would choose the words of a model that has its own."""
+    if chosen := given.keys() & WORDS:
+        raise ConfigError(
+            "the words are those of the model that is started from",
+            where="--init",
+            expected=f"none of {', '.join(WORDS)}",
+            got=", ".join(sorted(chosen)),
+        )
+
+
+def _check_no_teacher(given: dict[str, Any]) -> None:
+    if chosen := [name for name in given if name.startswith("teacher_")]:
+        raise ConfigError("there is no teacher", where="--set", expected="--teacher MODEL", got=chosen[0])
 
 
 def _recipe_path(name: str) -> Path:

@@ -212,6 +212,11 @@ def test_check_passes_what_fits() -> None:
             "expected sha256:ab12; got sha256:ff",
         ),
         (
+            lambda: SET.check(FITTING, [Scorer("small", "sha256:ab12+int8")], "lower.1"),
+            "weights are for scores of the language model small that were computed otherwise "
+            "(exact then, int8 now); expected sha256:ab12; got sha256:ab12+int8",
+        ),
+        (
             lambda: SET.check(FITTING, [], "lower.1"),
             "weights are for other language models; expected the models 'small'; got none",
         ),

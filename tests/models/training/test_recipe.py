@@ -72,7 +72,7 @@ def test_options_are_changed_one_by_one(
         ({"ar_alpha": math.nan}, "ar_alpha: "),
         (
             {"segmenter": "sentencepiece"},
-            "segmenter: pieces are limited by vocabulary_size, not by min_count",
+            "segmenter: pieces need vocabulary_size, how many there may be",
         ),
         ({"vocabulary_size": 9, "min_count": 2, "segmenter": "sentencepiece"}, "pieces are limited by"),
         ({"hidden_size": [7] * 1000}, r"Input should be a valid integer; got \[7, 7, .{70,80}… \(3000 char"),

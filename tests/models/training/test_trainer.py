@@ -344,3 +344,4 @@ def test_the_card_that_was_given_is_kept(tmp_path: Path, texts: Texts, fast: Mak
     card = checkpoint.load(tmp_path / "out").card
     assert (card.name, card.licence, card.perplexity["other"]) == ("mine", "CC0-1.0", 5.0)
     assert [corpus["part"] for corpus in card.corpora] == ["train", "valid"]
+    assert [corpus["file"] for corpus in card.corpora] == [texts.train.name, texts.valid.name]

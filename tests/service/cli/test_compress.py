@@ -105,6 +105,17 @@ def test_one_after_the_other(run: Any, dense: Path, tmp_path: Path) -> None:
     steps = checkpoint.load(second).card.training["compression"]
     assert [step["method"] for step in steps] == ["joint-low-rank", "int8"]
     assert steps[1]["source_digest"] == checkpoint.load(first).digest
+    shown = run("info", second).stdout
+    assert f"joint-low-rank 4, from dense ({checkpoint.load(dense).digest})" in shown
+    assert f"int8, from first ({checkpoint.load(first).digest})" in shown
+
+
+def test_what_becomes_larger_is_said(run: Any, dense: Path, tmp_path: Path) -> None:
+    result = run("compress", dense, "--out", tmp_path / "full", "--low-rank", 9, "--only", "embedding")
+    assert result.exit_code == 0, result.stderr
+    assert "nbest: warning: embedding has become larger\n" in result.stderr
+    smaller = run("compress", dense, "--out", tmp_path / "small", "--low-rank", 2, "--only", "embedding")
+    assert "has become larger" not in smaller.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ def test_score_prints_a_line_a_sentence_and_the_sums(run: Any) -> None:
     assert result.stdout == "-3.500000\t3\t0\n-0.500000\t1\t0\n-9.500000\t3\t1\n"
     perplexity = math.exp(13.5 / 7)
     assert result.stderr == (
-        f"sentences 3  tokens 7  oov 1  nat_log_prob -13.5000  perplexity {perplexity:.4f}\n"
+        f"sentences 3  tokens 7  oov 1  nat_log_prob -13.5000  perplexity {perplexity:.4f} "
+        "(unknown words charged)\n"
         f"signature nbest:{__version__}|small:sha256:{'0' * 64}|precision:fp32|text:raw\n"
     )
 

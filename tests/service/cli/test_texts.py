@@ -1,6 +1,7 @@
 """nbest train and prepare: arguments that cannot be meant."""
 
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ def test_the_card_is_utf8(run: Any, text: Path, option: str) -> None:
 
 @pytest.mark.parametrize("option", ["--train", "--valid"])
 def test_training_reads_its_texts_more_than_once(run: Any, text: Path, option: str) -> None:
-    arguments = ["train", "--train", text, "--valid", text, "--out", text.with_name("m")]
-    result = run(*arguments, option, "-")
+    texts = {"--train": text, "--valid": text} | {option: "-"}
+    result = run("train", *chain(*texts.items()), "--out", text.with_name("m"))
     assert result.stderr == "nbest: error: -: cannot be read more than once; expected a file\n"
     assert result.exit_code == 2
 
@@ -78,4 +79,4 @@ def test_score_takes_one_model_and_says_so(run: Any, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("a man\n")
     result = run("score", tmp_path / "text", "--lm", "small", "--lm", "base")
     assert result.exit_code == 2
-    assert "--lm: one model at a time; expected one --lm; got small, base" in result.stderr
+    assert "--lm: one model at a time; expected one --lm; got 'small, base'" in result.stderr

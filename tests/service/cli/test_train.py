@@ -105,6 +105,46 @@ def test_adapting_the_model_of_another(run: Any, trained: Any, tmp_path: Path) -
     assert "no such model: 'nowhere'" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--lowercase"],
+            "none of vocabulary_size, min_count, lowercase, unseen_types, segmenter; got lowercase",
+        ),
+        (
+            ["--set", "segmenter=sentencepiece"],
+            "--init: the words are those of the model that is started from",
+        ),
+        (["--set", "teacher_weight=0.9"], "--set: there is no teacher; expected --teacher MODEL"),
+        (["--train", "more.txt"], "--train: one training text at a time; expected one file"),
+        (["--valid", "more.txt"], "--valid: one validation text at a time; expected one file"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    trained: Any, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    assert trained("general").exit_code == 0
+    refused = trained("mine", "--init", tmp_path / "general", *arguments)
+    assert refused.exit_code == 2
+    assert message in refused.stderr
+
+
+def test_a_model_that_has_become_worse_is_said_to_be(run: Any, trained: Any, tmp_path: Path) -> None:
+    assert trained("general").exit_code == 0
+    started = ["--init", tmp_path / "general", "--set", "optimizer=sgd"]
+    worse = trained("worse", *started, "--set", "learning_rate=1000", "--set", "clip=10")
+    assert worse.exit_code == 0, worse.stderr
+    assert "before training: validation perplexity" in worse.stderr
+    assert "warning: the model has become worse than the one it started from" in worse.stderr
+    same = trained("same", *started, "--set", "learning_rate=0.001")
+    assert same.exit_code == 0, same.stderr
+    assert "become worse" not in same.stderr
+    origin = f"general ({checkpoint.load(tmp_path / 'general').digest})"
+    (shown,) = [line for line in run("info", tmp_path / "same").stdout.split("\n") if origin in line]
+    assert shown.split()[:2] == ["started", "from"]
+
+
 def test_learning_from_a_teacher(trained: Any, tmp_path: Path, run: Any) -> None:
     trained("big", "--hidden-size", 16)
     result = trained("small", "--teacher", tmp_path / "big", "--set", "teacher_weight=0.8")
