@@ -133,12 +133,15 @@ def _configuration(
     """The recipe's model; or, where it names none or just that one, the very model that is started from.
 
     So a pruned or slim model, whose matrices no recipe names, stays what it is under the recipe that made it.
+    Another system, or with other options, has that model's sizes where the recipe names none.
     """
-    if init is not None and "options" not in recipe.model_fields_set:
+    if init is not None:
         config = init.model.config
         own = {"system": config.system, "hidden_size": config.hidden_size, "layers": config.layers}
-        if all(getattr(recipe, name) == own[name] for name in own.keys() & recipe.model_fields_set):
+        named = own.keys() & recipe.model_fields_set
+        if "options" not in recipe.model_fields_set and all(getattr(recipe, n) == own[n] for n in named):
             return recipe.model_copy(update=own), config
+        recipe = recipe.model_copy(update={name: own[name] for name in own.keys() - named})
     shape = (recipe.system, len(vocabulary), recipe.hidden_size, recipe.layers)
     return recipe, architecture(*shape, **recipe.options)
 
