@@ -101,6 +101,11 @@ class _OfPieces(Task[T]):
         """The pieces."""
         return self._inner.words_read
 
+    @property
+    def unique_tokens(self) -> int:
+        """The pieces'."""
+        return self._inner.unique_tokens
+
 
 class _WordScores(_OfPieces[TextScores]):
     def __init__(

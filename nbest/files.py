@@ -385,7 +385,10 @@ def write_whole_directory(path: str | os.PathLike[str], *, replaces: Sequence[st
     """
     check_output_directory(path, replaces=replaces)
     target = Path(os.path.realpath(path))
-    with tempfile.TemporaryDirectory(prefix=".nbest-", suffix=".part", dir=target.parent) as holder:
+    with (
+        _named(os.fspath(path)),
+        tempfile.TemporaryDirectory(prefix=".nbest-", suffix=".part", dir=target.parent) as holder,
+    ):
         fresh = Path(holder) / "new"
         fresh.mkdir()
         yield fresh

@@ -58,6 +58,11 @@ class Task(ABC, Generic[T_co]):
     def words_read(self) -> int:
         """Words of what is kept so far, ``</s>`` counted."""
 
+    @property
+    @abstractmethod
+    def unique_tokens(self) -> int:
+        """How many next-word distributions were computed for it."""
+
     @abstractmethod
     def result(self) -> T_co:
         """The answer, once all groups are kept; raises ModelFileError where a score is not finite."""
@@ -77,7 +82,6 @@ class _TextTask(Task[T_co]):
     contexts       (N,) what stands before each text, where that counts; it is read and not scored
     token_counts   (N,) words and ``</s>``
     oov_counts     (N,) out-of-vocabulary words
-    unique_tokens  how many next-word distributions were computed
     """
 
     def __init__(
@@ -95,12 +99,12 @@ class _TextTask(Task[T_co]):
         self.texts, self.vocabulary, self._contexts = texts, vocabulary, contexts
         self.token_counts = np.zeros(len(texts), dtype=np.int64)
         self.oov_counts = np.zeros(len(texts), dtype=np.int64)
-        self.unique_tokens = self._words_read = 0
+        self._unique_tokens = self._words_read = 0
         self._limits, self._where = limits, where
 
     def groups(self) -> Iterator[Group]:
         """The texts in alphabetic order, so that common beginnings meet; from the first again each time."""
-        self.unique_tokens = self._words_read = 0
+        self._unique_tokens = self._words_read = 0
         members: list[int] = []
         words = 0
         before: Context = ()
@@ -119,13 +123,18 @@ class _TextTask(Task[T_co]):
 
     def keep(self, scores: GroupScores) -> None:
         """As of every task."""
-        self.unique_tokens += len(scores.tree.words)
+        self._unique_tokens += len(scores.tree.words)
         self._words_read += int(self.token_counts[scores.members].sum())
 
     @property
     def words_read(self) -> int:
         """As of every task."""
         return self._words_read
+
+    @property
+    def unique_tokens(self) -> int:
+        """As of every task."""
+        return self._unique_tokens
 
     def _key(self, member: int) -> tuple[Context, str]:
         return (() if self._contexts is None else self._contexts[member], self.texts[member])

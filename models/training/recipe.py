@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.vocabulary import MAX_UNSEEN
 from nbest.errors import ConfigError, shorten
 
 Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -63,7 +64,7 @@ class Recipe(BaseModel):
     vocabulary_size: Count | None = None
     min_count: Count = 1
     lowercase: bool = False
-    unseen_types: Count | None = None
+    unseen_types: Annotated[int, Field(ge=1, le=MAX_UNSEEN)] | None = None
     segmenter: Literal["word", "sentencepiece"] = "word"
     state: Literal["sentence", "stream"] = "sentence"
     tokens_per_batch: Count = 2048
@@ -86,7 +87,7 @@ class Recipe(BaseModel):
     clip: Positive = 0.25
     schedule: Literal["halve", "cosine", "exponential", "constant"] = "halve"
     patience: Count = 1
-    minimum_rate: Positive = 0.01
+    minimum_rate: Share = 0.01
     decay: Share = 0.5
     decay_after: Count = 1
     averaging: Literal["none", "non-monotone", "start"] = "none"

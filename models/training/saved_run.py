@@ -1,24 +1,27 @@
 """A run's folder: the last state, whole; the best weights; the log. Taken up again, it is the same run."""
 
 import csv
+import fcntl
 import io
 import json
 import math
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.training.log_plot import plot_log
 from nbest.errors import ConfigError, ModelFileError, shorten
 from nbest.files import write_whole, write_whole_directory
 
 _LAST, _STATE, _TENSORS, _BEST = "last", "state.json", "state.safetensors", "best.safetensors"
+_LOCK = "lock"
 LOG, PLOT = "log.csv", "log.svg"
 
 
@@ -75,8 +78,12 @@ class SavedRun:
         try:
             document = json.loads((last / _STATE).read_text(encoding="utf-8"))
             tensors = load_file(last / _TENSORS)
-        except (ValueError, OSError, SafetensorError) as error:
-            raise ModelFileError(f"broken training state ({error})", where=str(last)) from None
+            values = dict(document["progress"])
+            values["best"] = math.inf if values["best"] is None else values["best"]
+            progress = Progress(**values)
+            _check(progress)
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            raise self.broken(error) from None
         for part, mine in self.identity.items():
             if document.get(part) != mine:
                 expected, got = _different(document.get(part), mine)
@@ -86,9 +93,26 @@ class SavedRun:
                     expected=expected,
                     got=got,
                 )
-        values = document["progress"]
-        values["best"] = math.inf if values["best"] is None else values["best"]
-        return Progress(**values), tensors
+        return progress, tensors
+
+    def broken(self, error: Exception) -> ModelFileError:
+        """What is said of a state that nothing can go on from."""
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        advice = "what this program wrote there; remove it to start afresh"
+        return ModelFileError("broken training state", where=str(self.folder), expected=advice, got=said)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps others out meanwhile; raises ConfigError where one is at work."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(
+                    "another training is at work here", where=str(self.folder), expected="another --out"
+                ) from None
+            yield
 
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
         """Replace the best weights."""
@@ -96,9 +120,12 @@ class SavedRun:
         with write_whole(self.folder / _BEST) as stream:
             stream.write(_packed(weights))
 
-    def load_best(self) -> dict[str, Tensor]:
-        """The best weights."""
-        return load_file(self.folder / _BEST)
+    def load_best(self, model: nn.Module) -> None:
+        """Give a model the best weights."""
+        try:
+            model.load_state_dict(load_file(self.folder / _BEST), strict=True)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise self.broken(error) from None
 
     def remove(self) -> None:
         """The run is over."""
@@ -113,6 +140,21 @@ def log_files(progress: Progress, name: str) -> dict[str, bytes]:
     writer.writeheader()
     writer.writerows(progress.log)
     return {LOG: text.getvalue().encode(), PLOT: plot_log(progress.log, name).encode()}
+
+
+def _check(progress: Progress) -> None:
+    """Raises TypeError or ValueError where a number is none, or below zero."""
+    for one in fields(Progress):
+        value, example = getattr(progress, one.name), one.default
+        if isinstance(example, int | float) and not isinstance(example, bool):
+            if isinstance(value, bool) or not isinstance(
+                value, int if isinstance(example, int) else int | float
+            ):
+                raise TypeError(f"{one.name} is {value!r}")
+            if value < 0:
+                raise ValueError(f"{one.name} is {value!r}")
+    if not all(isinstance(row, dict) for row in progress.log):
+        raise TypeError("a row of the log is none")
 
 
 def _different(theirs: Any, mine: Any) -> tuple[str, str]:

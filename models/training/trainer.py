@@ -97,7 +97,14 @@ class Trainer:
         return self.ingredients.last_loss if last else self.ingredients.loss
 
     def run(self) -> None:
-        """Train to the end, from the last saved state where there is one, and write the model."""
+        """Train to the end, from the last saved state where there is one, and write the model.
+
+        Raises ConfigError where another run is at work in the folder.
+        """
+        with self.saved.locked():
+            self._run()
+
+    def _run(self) -> None:
         if not self._resume() and self.sources.init is not None:
             self.progress.start = self._validate()
             self.report(f"before training: validation perplexity {self.progress.start:.2f}")
@@ -276,6 +283,15 @@ class Trainer:
         if found is None:
             return False
         self.progress, held = found
+        try:
+            self._take(held)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise self.saved.broken(error) from None
+        self.report(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batches_done + 1}")
+        return True
+
+    def _take(self, held: dict[str, Tensor]) -> None:
+        """The tensors of a saved state."""
         device = self.model.device
 
         def part_of(prefix: str) -> dict[str, Tensor]:
@@ -289,15 +305,16 @@ class Trainer:
         torch.set_rng_state(held["random"])
         if "random_of_device" in held:
             torch.cuda.set_rng_state(held["random_of_device"], device)
-        self.report(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batches_done + 1}")
-        return True
 
     def _finish(self) -> None:
         """The best weights measured and written; the run's folder away."""
-        self.model.load_state_dict(self.saved.load_best(), strict=True)
+        self.saved.load_best(self.model)
         card = finished_card(self.card, self.ingredients, self.sources, self.corpora, self.progress)
+        for value in card.perplexity.values():
+            self._check_finite(value)
         logs = log_files(self.progress, self.out.name)
         checkpoint.save(self.out, self.model, self.ingredients.vocabulary, card, beside=logs)
+        checkpoint.load(self.out)  # only what can be read is worth the run's folder
         self.saved.remove()
         sentence, stream = (card.perplexity[f"validation, {state} state"] for state in STATES)
         figures = f"{sentence:.2f} (sentence), {stream:.2f} (stream)"

@@ -141,14 +141,14 @@ class Worker:
         if error is not None:
             self._fail(order.job, error)
             return
-        result = job.result()
         self._say_steps()
-        if order.tokens:
-            tokens = [[Token(*token) for token in text] for text in result]
-            self._send(Scored(order.job, None, tokens, task.unique_tokens, began))
+        try:
+            scored = _scored(order, task, began, job.result())
+        except Exception as failed:  # nobody else would hear of it, and the job be waited for
+            log.error("a job's answer could not be made", exc_info=failed)
+            self._fail(order.job, failed)
         else:
-            scores = ScoreArrays(result.nat_log_probs, result.token_counts, result.oov_counts)
-            self._send(Scored(order.job, scores, None, task.unique_tokens, began))
+            self._send(scored)
 
     def _fail(self, number: int, error: BaseException) -> None:
         self._send(Failed(number, error if isinstance(error, NbestError | OSError) else None))
@@ -171,3 +171,11 @@ class Worker:
                 self._connection.send(report)
         except OSError:
             pass  # the other end is gone; `run` hears of it
+
+
+def _scored(order: ScoreTexts, task: Any, began: float, result: Any) -> Scored:
+    if order.tokens:
+        tokens = [[Token(*token) for token in text] for text in result]
+        return Scored(order.job, None, tokens, task.unique_tokens, began)
+    scores = ScoreArrays(result.nat_log_probs, result.token_counts, result.oov_counts)
+    return Scored(order.job, scores, None, task.unique_tokens, began)

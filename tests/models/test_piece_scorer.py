@@ -77,6 +77,17 @@ def test_tokens_are_words_that_add_up(saved_pieces: Checkpoint) -> None:
     assert [one.nat_log_prob for one in tokens[1]] == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.parametrize("make", ["score_task", "token_task"])
+def test_a_task_counts_what_was_computed(saved_pieces: Checkpoint, make: str) -> None:
+    scorer = catalog.open_scorer(str(saved_pieces.path))
+    assert isinstance(scorer, PieceScorer)
+    task, frontier = getattr(scorer, make)(TEXTS), scorer.frontier()
+    frontier.add(task.groups(), task.keep)
+    while not frontier.is_idle:
+        frontier.step()
+    assert 0 < task.unique_tokens == frontier.nodes_read
+
+
 def test_the_scorer_has_the_models_name_digest_and_card(saved_pieces: Checkpoint) -> None:
     scorer = catalog.open_scorer(str(saved_pieces.path))
     assert (scorer.name, scorer.digest) == ("pieces", saved_pieces.digest)

@@ -142,3 +142,26 @@ def test_segments_before_a_list_set_its_start_where_the_model_has_learnt_from_ru
             assert told == pytest.approx(expected, abs=1e-4)
     assert answer["usage"]["tokens"] == 2 * 4 * 3
     assert wrong["results"][0]["error"]["pointer"] == "/lists/0/context"
+
+
+def test_a_model_of_pieces_is_scored_by_a_process_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("sentencepiece")
+    from models import catalog, checkpoint
+    from models.architectures import architecture
+    from models.checkpoint import ModelCard
+    from models.language_model import LanguageModel
+    from models.vocabulary import build_piece_vocabulary
+
+    lines = ["the walking dog walks", "a walker walked the dogs", "talk talks talked talking"]
+    vocabulary = build_piece_vocabulary(lines, size=40, lowercase=True, unseen_types=9)
+    model = LanguageModel(architecture("lstm", len(vocabulary), 8))
+    checkpoint.save(tmp_path / "pieces", model, vocabulary, ModelCard(name="pieces"))
+    texts = ["the dog walks", "", "the walker talks"]
+    expected = catalog.open_scorer(str(tmp_path / "pieces")).score(texts).nat_log_probs.tolist()
+    with TestClient(create_app(Settings(models=tmp_path, threads=1))) as client:
+        for tokens in (False, True):
+            asked = {"model": "pieces", "texts": texts, "tokens": tokens}
+            answer = client.post("/v1/score", json=asked).json()
+            told = [one["nat_log_prob"] for one in answer["scores"]]
+            assert told == pytest.approx(expected, abs=1e-4)
+            assert answer["usage"]["unique_tokens"] > 0

@@ -1,6 +1,7 @@
 """A run that is killed and taken up again is the same run: the same log, the same weights, to the bit."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from models import checkpoint
 from models.training.ingredients import Texts
@@ -185,6 +187,72 @@ def test_a_broken_state_is_named(tmp_path: Path, texts: Texts, fast: Make) -> No
     state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(ModelFileError, match="broken training state"):
         Trainer(fast(epochs=1), texts, tmp_path / "out").run()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"progress": None},
+        {"progress": {"epoch": 1}},
+        {"progress": {"best": None, "more": 1}},
+        {"progress": {"best": None, "epoch": "x"}},
+        {"progress": {"best": None, "batches_done": -1}},
+        {"progress": {"best": None, "log": [1]}},
+    ],
+)
+def test_a_damaged_state_is_named(tmp_path: Path, texts: Texts, fast: Make, change: dict[str, Any]) -> None:
+    Trainer(fast(epochs=1), texts, tmp_path / "out")._save()
+    state = tmp_path / "out.training" / "last" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | change))
+    with pytest.raises(ModelFileError, match=r"out.training: broken training state; expected .* remove it"):
+        Trainer(fast(epochs=1), texts, tmp_path / "out").run()
+    state.write_text("[]")
+    with pytest.raises(ModelFileError, match="broken training state"):
+        Trainer(fast(epochs=1), texts, tmp_path / "out").run()
+
+
+@pytest.mark.parametrize("name", ["random", "model.embedding.weight"])
+def test_a_state_without_a_tensor_is_named(tmp_path: Path, texts: Texts, fast: Make, name: str) -> None:
+    Trainer(fast(epochs=1), texts, tmp_path / "out")._save()
+    state = tmp_path / "out.training" / "last" / "state.safetensors"
+    tensors = load_file(state)
+    (gone,) = [one for one in tensors if one == name]
+    del tensors[gone]
+    save_file(tensors, state)
+    with pytest.raises(ModelFileError, match="broken training state"):
+        Trainer(fast(epochs=1), texts, tmp_path / "out").run()
+
+
+def test_broken_best_weights_are_named_and_the_run_is_kept(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    trainer = Trainer(fast(epochs=1), texts, tmp_path / "out")
+    trainer._epoch()
+    best = tmp_path / "out.training" / "best.safetensors"
+    best.write_bytes(best.read_bytes()[:100])
+    with pytest.raises(ModelFileError, match="broken training state"):
+        Trainer(fast(epochs=1), texts, tmp_path / "out").run()
+    assert best.is_file()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_finite_perplexities_is_not_written(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    trainer = Trainer(fast(epochs=1), texts, tmp_path / "out")
+    trainer._epoch()
+    best = tmp_path / "out.training" / "best.safetensors"
+    tensors = load_file(best)
+    next(iter(tensors.values()))[:] = math.nan
+    save_file(tensors, best)
+    with pytest.raises(ConfigError, match="not finite"):
+        Trainer(fast(epochs=1), texts, tmp_path / "out").run()
+    assert best.is_file()
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    first, second = (Trainer(fast(epochs=1), texts, tmp_path / "out") for _ in range(2))
+    with first.saved.locked(), pytest.raises(ConfigError, match="another training is at work here"):
+        second.run()
+    second.run()
+    assert checkpoint.load(tmp_path / "out").card.name == "out"
 
 
 def test_the_run_folder_shows_the_log_while_it_runs(tmp_path: Path, texts: Texts, fast: Make) -> None:

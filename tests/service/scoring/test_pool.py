@@ -46,7 +46,7 @@ class FileScorer:
         return ScoreArrays(np.full(len(texts), self._value), ones, 0 * ones)
 
     def score_tokens(self, texts: Sequence[str]) -> list[Any]:
-        return [[(text, self._value, False)] for text in texts]
+        return [[(text,) if text == "half" else (text, self._value, False)] for text in texts]
 
 
 class Told:
@@ -226,6 +226,8 @@ def test_what_cannot_be_opened_says_why_and_leaves_nothing(model: Path, tmp_path
         assert opened.digest == "sha256:-1.5"
         with pytest.raises(ScoringFailedError):
             await pool.score(job(opened, "fault"))
+        with pytest.raises(ScoringFailedError):  # what is made of the answer fails
+            await pool.score(job(opened, "half", tokens=True))
         pool.close_model(opened.model)
         with pytest.raises(ScoringFailedError):
             await pool.score(job(opened, "a"))
