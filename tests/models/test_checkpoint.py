@@ -169,6 +169,6 @@ def test_a_failed_write_leaves_nothing(
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoint, "save_tensors", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="m: cannot be written: disk full"):
         checkpoint.save(tmp_path / "m", make_model("lstm"), vocabulary, ModelCard(name="m"))
     assert list(tmp_path.iterdir()) == []

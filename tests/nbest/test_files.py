@@ -472,7 +472,7 @@ def test_the_old_directory_is_put_back_when_the_new_one_cannot_take_its_place(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(PermissionError, match="refused"):
+    with pytest.raises(InputError, match="model: cannot be written: refused"):
         with write_whole_directory(target, replaces=["old"]) as fresh:
             (fresh / "new-file").touch()
     assert os.listdir(target) == ["old"]
