@@ -20,13 +20,14 @@ from torch import Tensor
 
 from models.architectures import SYSTEMS
 from models.config import LanguageModelConfig, Slot
+from models.invalid import first_fault
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix, take
 from models.matrices.dense import DenseMatrix
 from models.model_folder import CARD, CONFIG, PIECES, VOCABULARY, WEIGHTS, read_file
 from models.tensor_file import TensorFile, open_tensors
 from models.vocabulary import Vocabulary
-from nbest.errors import ModelFileError, NotFoundError, shorten
+from nbest.errors import ModelFileError, NotFoundError
 from nbest.files import write_whole, write_whole_directory
 from nbest.signature import sha256_hex
 from nbest.strict_json import StrictJson
@@ -159,9 +160,9 @@ def _vocabulary(content: bytes, folder: Path) -> Vocabulary:
 
 def _invalid(error: ValidationError, where: str) -> ModelFileError:
     """The first thing that is wrong, with its JSON pointer."""
-    first = error.errors()[0]
-    place = "".join(f"/{part}" for part in first["loc"])
-    return ModelFileError(first["msg"], where=f"{where}:{place or '/'}", got=shorten(str(first["input"])))
+    fault = first_fault(error)
+    place = "".join(f"/{part}" for part in fault.place)
+    return ModelFileError(fault.message, where=f"{where}:{place or '/'}", got=fault.value)
 
 
 def _check_vectors(config: LanguageModelConfig, file: TensorFile) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.checkpoint import Checkpoint, ModelCard
 from models.config import LanguageModelConfig, Slot
+from models.invalid import first_fault
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix, MatrixSpec
 from models.matrices.dense import DenseSpec
@@ -252,7 +253,7 @@ def _changed(config: LanguageModelConfig, **changes: Any) -> LanguageModelConfig
     try:
         return LanguageModelConfig.model_validate(config.model_dump() | changes)
     except ValidationError as error:
-        raise ConfigError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        raise ConfigError(str(first_fault(error))) from None
 
 
 def _with_vectors(made: LanguageModel, model: LanguageModel) -> LanguageModel:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models.layers.windows import Window, windows
-from models.matrices.base import Count, MatrixSpec, Place
+from models.matrices.base import Count, MatrixSpec, Place, Share
 from models.matrices.binary import BinarySpec
 from models.matrices.dense import DenseSpec
 from models.matrices.frequency import FrequencySpec
@@ -32,7 +32,6 @@ AnySpec = Annotated[
 # Far beyond any LSTM that was ever trained; a file that says more is not believed, nor its layers listed.
 MOST_WIDTH, MOST_LAYERS, MOST_CELLS = 1 << 16, 256, 4096
 Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 def _from_list(value: object) -> object:

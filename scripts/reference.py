@@ -64,6 +64,24 @@ PAGES: Mapping[str, Page] = {
             "models.compression:compress",
         ),
     ),
+    "systems": Page(
+        "Systems",
+        "What `nbest train --system NAME --option NAME=VALUE` and the `[options]` of a recipe may say: the "
+        "keyword arguments below. `hidden_size`, `layers` and the vocabulary have options of their own.",
+        (
+            "models.architectures:lstm",
+            "models.architectures:belm",
+            "models.architectures:bllm",
+            "models.architectures:slim",
+            "models.architectures:hashnet",
+            "models.architectures:projected",
+            "models.architectures:sparse",
+            "models.architectures:low_rank",
+            "models.architectures:tensor_train",
+            "models.architectures:Options",
+            "models.architectures:MoreOptions",
+        ),
+    ),
     "rescoring": Page(
         "Rescoring",
         "Lists, scorers and weights in, a ranking out. Nothing here imports torch.",

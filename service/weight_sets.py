@@ -19,11 +19,11 @@ from urllib.parse import quote
 
 from nbest.errors import FormatError, InputError, NbestError, NotFoundError, shorten
 from nbest.files import sync_directory, write_whole
+from nbest.locked import locked
 from nbest.signature import sha256_hex
 from rescoring.weights import WeightSet, dump_weights, parse_weights
 from service.conditions import Conditions
 from service.errors import ConflictError, StorageError, WeightSetFileError
-from service.locked import locked
 from service.names import is_name, unknown
 
 log = logging.getLogger("nbest.service")

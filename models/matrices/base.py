@@ -20,7 +20,9 @@ from models.matrices.products import linear
 from nbest.errors import ConfigError, ModelFileError
 
 Count = Annotated[int, Field(ge=1, le=1 << 31)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 Place = Literal["embedding", "gates", "linear", "projection", "output"]  # what a slot of a model is for
 

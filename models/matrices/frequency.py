@@ -25,6 +25,8 @@ from models.matrices.base import (
     Place,
     Positive,
     Prepared,
+    Seed,
+    Share,
     Size,
     product_of_rows,
     take,
@@ -100,11 +102,11 @@ class FrequencySpec(MatrixSpec):
         "a matrix by word frequency holds word vectors: only embedding and output may",
     )
     kind: Literal["frequency"] = "frequency"
-    density: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    density: Share
     bins: Annotated[int, Field(ge=1, le=MOST_BINS)] = 10
     widths: Annotated[Counts, Field(max_length=MOST_BINS)] | None = None
     order: Literal["up", "none", "down"] = "up"
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
+    seed: Seed = 1
     scale: Positive = 0.05
 
     def check(self, place: Place, out_features: int, in_features: int) -> None:

@@ -6,12 +6,11 @@ Source: Li et al., "Slim Embedding Layers for Recurrent Neural Language Models",
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +22,7 @@ from models.matrices.base import (
     Place,
     Positive,
     Prepared,
+    Seed,
     Size,
     product_of_rows,
     take,
@@ -69,7 +69,7 @@ class SlimSpec(MatrixSpec):
     sub_vectors: Count
     by_position: bool
     assignment: Literal["balanced", "hash", "clusters"] = "balanced"
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
+    seed: Seed = 1
     scale: Positive = 0.05
 
     @property

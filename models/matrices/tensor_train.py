@@ -17,6 +17,7 @@ from models.matrices.base import Count, Counts, Matrix, MatrixSpec, Place, Posit
 from nbest.errors import ConfigError
 
 MOST_CORES = 16
+Cores = Annotated[int, Field(ge=1, le=MOST_CORES)]
 
 
 def near_equal_factors(number: int, count: int) -> tuple[int, ...]:
@@ -51,7 +52,7 @@ class TensorTrainSpec(MatrixSpec):
     kind: Literal["tensor_train"] = "tensor_train"
     rank: Counts
     blocks: Count = 1
-    cores: Annotated[int, Field(ge=1, le=MOST_CORES)] = 3
+    cores: Cores = 3
     out_modes: Counts | None = None
     in_modes: Counts | None = None
     scale: Positive = 0.05

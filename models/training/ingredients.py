@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models import checkpoint
-from models.architectures import architecture
+from models.architectures import architecture, check_options
 from models.checkpoint import Checkpoint
 from models.config import LanguageModelConfig
 from models.dropout import Dropout
@@ -32,14 +32,12 @@ class Texts:
     train: Path
     valid: Path
 
-    def sha256(self) -> dict[str, str]:
-        """Digest of each file's bytes."""
-        return {"train": sha256_file(self.train), "valid": sha256_file(self.valid)}
-
-    def described(self, sha256: dict[str, str]) -> list[dict[str, str]]:
-        """Both for a card, with the digests that they had."""
-        files = {"train": self.train.name, "valid": self.valid.name}
-        return [{"part": part, "file": files[part], "sha256": sha256[part]} for part in files]
+    def described(self) -> list[dict[str, str]]:
+        """Both for a card: part, file name, digest of the file's bytes."""
+        files = {"train": self.train, "valid": self.valid}
+        return [
+            {"part": part, "file": path.name, "sha256": sha256_file(path)} for part, path in files.items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,6 @@ def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingre
     vocabulary, notes = _vocabulary(recipe, texts, sources.init)
     if sources.init is None and recipe.state == "stream":
         vocabulary = replace(vocabulary, running=True)
-    recipe = recipe.model_copy(update={"lowercase": vocabulary.lowercase})  # of a model started from
     train = Corpus.from_lines(vocabulary, _lines(texts.train), str(texts.train))
     valid = Corpus.from_lines(vocabulary, _lines(texts.valid), str(texts.valid))
     torch.manual_seed(recipe.seed)
@@ -137,11 +134,13 @@ def _configuration(
     """
     if init is not None:
         config = init.model.config
+        recipe = recipe.model_copy(update={"lowercase": vocabulary.lowercase})
         own = {"system": config.system, "hidden_size": config.hidden_size, "layers": config.layers}
         named = own.keys() & recipe.model_fields_set
         if "options" not in recipe.model_fields_set and all(getattr(recipe, n) == own[n] for n in named):
             return recipe.model_copy(update=own), config
         recipe = recipe.model_copy(update={name: own[name] for name in own.keys() - named})
+    check_options(recipe.system, recipe.options)
     shape = (recipe.system, len(vocabulary), recipe.hidden_size, recipe.layers)
     return recipe, architecture(*shape, **recipe.options)
 

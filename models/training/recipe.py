@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.invalid import first_fault
 from models.vocabulary import MAX_UNSEEN
-from nbest.errors import ConfigError, shorten
+from nbest.errors import ConfigError
 
 Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -142,10 +143,6 @@ def make_recipe(values: dict[str, Any], where: str | None = None) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = f"{key}: {first['msg']}" if key else first["msg"].removeprefix("Value error, ")
-        value = first.get("input")
-        text = shorten(value) if isinstance(value, str) else shorten(repr(value)).strip("'\"")
-        got = text if key else None
-        raise ConfigError(message, where=where, got=got) from None
+        fault = first_fault(error)
+        got = fault.value if fault.place else None
+        raise ConfigError(str(fault), where=where, got=got) from None

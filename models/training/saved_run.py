@@ -1,28 +1,32 @@
 """A run's folder: the last state, whole; the best weights; the log. Taken up again, it is the same run."""
 
 import csv
-import fcntl
 import io
 import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from models.invalid import first_fault
 from models.training.log_plot import plot_log
 from nbest.errors import ConfigError, ModelFileError, shorten
 from nbest.files import write_whole, write_whole_directory
+from nbest.locked import at_work
 
 _LAST, _STATE, _TENSORS, _BEST = "last", "state.json", "state.safetensors", "best.safetensors"
-_LOCK = "lock"
 LOG, PLOT = "log.csv", "log.svg"
+
+_Count = Annotated[int, Field(ge=0, strict=True)]
+_Number = Annotated[float, Field(ge=0, strict=True)]
 
 
 @dataclass
@@ -36,17 +40,22 @@ class Progress:
     log                        one row an epoch
     """
 
-    epoch: int = 0
-    batches_done: int = 0
-    epoch_nats: float = 0.0
-    epoch_tokens: int = 0
-    rate: float = 0.0
-    bad_epochs: int = 0
-    best: float = math.inf
-    seconds: float = 0.0
-    start: float | None = None
-    ended: bool = False
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    epoch: _Count = 0
+    batches_done: _Count = 0
+    epoch_nats: _Number = 0.0
+    epoch_tokens: _Count = 0
+    rate: _Number = 0.0
+    bad_epochs: _Count = 0
+    best: _Number = math.inf
+    seconds: _Number = 0.0
+    start: _Number | None = None
+    ended: StrictBool = False
     log: list[dict[str, Any]] = field(default_factory=list)
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 class SavedRun:
@@ -80,8 +89,9 @@ class SavedRun:
             tensors = load_file(last / _TENSORS)
             values = dict(document["progress"])
             values["best"] = math.inf if values["best"] is None else values["best"]
-            progress = Progress(**values)
-            _check(progress)
+            progress = _PROGRESS.validate_python(values)
+        except ValidationError as error:
+            raise self.broken(ValueError(f"progress.{first_fault(error)}")) from None
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise self.broken(error) from None
         for part, mine in self.identity.items():
@@ -104,14 +114,11 @@ class SavedRun:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps others out meanwhile; raises ConfigError where one is at work."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / _LOCK).open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(
-                    "another training is at work here", where=str(self.folder), expected="another --out"
-                ) from None
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        busy = ConfigError(
+            "another training is at work here", where=str(self.folder), expected="another --out"
+        )
+        with at_work(self.folder, busy):
             yield
 
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
@@ -140,21 +147,6 @@ def log_files(progress: Progress, name: str) -> dict[str, bytes]:
     writer.writeheader()
     writer.writerows(progress.log)
     return {LOG: text.getvalue().encode(), PLOT: plot_log(progress.log, name).encode()}
-
-
-def _check(progress: Progress) -> None:
-    """Raises TypeError or ValueError where a number is none, or below zero."""
-    for one in fields(Progress):
-        value, example = getattr(progress, one.name), one.default
-        if isinstance(example, int | float) and not isinstance(example, bool):
-            if isinstance(value, bool) or not isinstance(
-                value, int if isinstance(example, int) else int | float
-            ):
-                raise TypeError(f"{one.name} is {value!r}")
-            if value < 0:
-                raise ValueError(f"{one.name} is {value!r}")
-    if not all(isinstance(row, dict) for row in progress.log):
-        raise TypeError("a row of the log is none")
 
 
 def _different(theirs: Any, mine: Any) -> tuple[str, str]:

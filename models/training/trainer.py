@@ -65,8 +65,8 @@ class Trainer:
         self.report = report
         self.save_seconds = save_seconds
         self.card = card or checkpoint.ModelCard(name=out.name)
-        self.sha256 = texts.sha256()
-        self.corpora = texts.described(self.sha256)
+        self.corpora = texts.described()
+        sha256 = {text["part"]: text["sha256"] for text in self.corpora}
         self.sources = Sources.load(init, teacher, device)
         report(f"reading {texts.train}")
         self.ingredients = gather(recipe, texts, self.sources, device)
@@ -74,7 +74,7 @@ class Trainer:
         self.model, self.dropout = self.ingredients.model, self.ingredients.dropout
         self.saved = SavedRun(
             out.with_name(out.name + ".training"),
-            {"recipe": recipe.model_dump(), "sha256": self.sha256, **self.sources.digests()},
+            {"recipe": recipe.model_dump(), "sha256": sha256, **self.sources.digests()},
         )
         self.optimizer = make_optimizer(recipe, self.model.parameters())
         self.average = Average(self.model)

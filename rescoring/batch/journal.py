@@ -13,7 +13,6 @@ are of pieces that are whole; what stands behind the last of them is cut off. `o
 rename, synced too.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 
 from nbest.errors import BusyError, ConfigError, shorten
 from nbest.files import sync_directory
+from nbest.locked import at_work
 
 ENDING = ".nbest-partial"
 OURS = ("lock", "journal", "output", "blocks")
@@ -83,7 +83,8 @@ def open_journal(
     another run is at work, ConfigError naming what differs where the unfinished run had other settings.
     """
     folder = partial_of(path)
-    with _locked(folder):
+    busy = BusyError(f"{folder}: another run is writing this output", retry_after_seconds=RETRY_SECONDS)
+    with at_work(folder, busy):
         if restart:
             _clear(folder)
         found = list(_read(folder / "journal"))
@@ -128,36 +129,6 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    while True:
-        folder.mkdir(exist_ok=True)
-        try:
-            handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # a run that ended took the folder away just now
-            continue
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BusyError(
-                    f"{folder}: another run is writing this output", retry_after_seconds=RETRY_SECONDS
-                ) from None
-            if not _is_at(handle, folder / "lock"):
-                continue
-            yield
-            return
-        finally:
-            os.close(handle)
-
-
-def _is_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _other_settings(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> ConfigError:

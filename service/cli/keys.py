@@ -41,8 +41,8 @@ def create(name: str, scopes: tuple[str, ...], path: Path) -> None:
     from typing import cast
 
     from nbest.errors import ConfigError
+    from nbest.locked import locked
     from service.keys import MOST_KEYS, Scope, new_key, read_keys, write_keys
-    from service.locked import locked
 
     with locked(path.parent):
         there = read_keys(path) if path.exists() else ()
@@ -73,8 +73,8 @@ def list_(path: Path) -> None:
 def revoke(name: str, path: Path) -> None:
     """Take back the key called NAME."""
     from nbest.errors import NotFoundError
+    from nbest.locked import locked
     from service.keys import read_keys, write_keys
-    from service.locked import locked
 
     with locked(path.parent):
         there = read_keys(path)

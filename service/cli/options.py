@@ -17,8 +17,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 LIST_FORMATS = ("moses", "kaldi", "jsonl", "mlm", "espnet", "srilm", "fairseq", "nemo")
 
 
-def only_one(noun: str, advice: str) -> Callable[..., str]:
-    """A callback of an option that others let repeat: of several values the last would else win unsaid."""
+def single(*names: str, noun: str, advice: str, metavar: str, help: str) -> Callable[[F], F]:  # noqa: A002
+    """A required option that others let repeat; given twice it is refused: the last would else win unsaid."""
 
     def check(_context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str:
         if len(values) > 1:
@@ -26,7 +26,7 @@ def only_one(noun: str, advice: str) -> Callable[..., str]:
             raise ConfigError(f"one {noun} at a time", where=option.opts[0], expected=advice, got=got)
         return values[0]
 
-    return check
+    return click.option(*names, required=True, multiple=True, callback=check, metavar=metavar, help=help)
 
 
 lists_argument = click.argument("lists", type=str)

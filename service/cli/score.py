@@ -19,11 +19,10 @@ _BLOCK = 4096  # sentences scored at once
 
 @click.command()
 @click.argument("sentences", default="-")
-@click.option(
+@options.single(
     "--lm",
-    required=True,
-    multiple=True,
-    callback=options.only_one("model", "one --lm"),
+    noun="model",
+    advice="one --lm",
     metavar="MODEL",
     help="A directory, a shipped model's name, or kenlm:FILE.",
 )

@@ -28,6 +28,7 @@ RECIPES = (
 )
 
 
+ONE_FILE = "one file: put several into one"
 WORDS = ("vocabulary_size", "min_count", "lowercase", "unseen_types", "segmenter")  # of a recipe
 
 _UNKNOWN = "Extra inputs are not permitted"  # pydantic's words for a name that does not exist
@@ -78,23 +79,16 @@ def _check_place(path: str) -> None:
     metavar="NAME",
     help=f"One of {', '.join(SYSTEMS)}.  [default: the recipe's, or that of --init; else lstm]",
 )
-@click.option(
+@options.single(
     "--train",
     "train_text",
-    required=True,
-    multiple=True,
-    callback=options.only_one("training text", "one file: put several into one"),
+    noun="training text",
+    advice=ONE_FILE,
     metavar="FILE",
     help="Training text, a sentence a line.",
 )
-@click.option(
-    "--valid",
-    "valid_text",
-    required=True,
-    multiple=True,
-    callback=options.only_one("validation text", "one file: put several into one"),
-    metavar="FILE",
-    help="Validation text.",
+@options.single(
+    "--valid", "valid_text", noun="validation text", advice=ONE_FILE, metavar="FILE", help="Validation text."
 )
 @click.option(
     "--out",
@@ -180,6 +174,7 @@ def train(
     """
     import torch
 
+    from models.architectures import check_options
     from models.catalog import resolve
     from models.checkpoint import ModelCard
     from models.training.ingredients import Texts
@@ -200,16 +195,18 @@ def train(
         _check_words(values)
     if teacher is None:
         _check_no_teacher(values)
+    file = None if recipe is None else _recipe_path(recipe)
     try:
-        made = read_recipe(_recipe_path(recipe), values) if recipe else make_recipe(values)
+        made = make_recipe(values) if file is None else read_recipe(file, values)
     except ConfigError as error:
         name, _, problem = error.message.partition(": ")
-        if problem != _UNKNOWN:
-            raise
         where = "--set" if name in changes else error.where
+        if problem != _UNKNOWN:
+            raise ConfigError(error.message, where=where, expected=error.expected, got=error.got) from None
         raise _unknown("value of a recipe", name, sorted(Recipe.model_fields), where) from None
     if "system" in made.model_fields_set or init is None:
-        _check_options(made.system, made.options)
+        check_options(made.system, system_options, "--option")
+        check_options(made.system, made.options, None if file is None else str(file))
     card = ModelCard(
         name=Path(out).name, description=description, licence=licence, attribution=list(attribution)
     )
@@ -256,23 +253,6 @@ def _recipe_path(name: str) -> Path:
             got=shorten(name),
         )
     return Path(name)
-
-
-def _check_options(system: str, given: dict[str, Any]) -> None:
-    """Raises ConfigError for an option that the system does not have; an unknown system is the trainer's."""
-    from inspect import Parameter, signature
-
-    from models.architectures import SYSTEMS as MAKERS
-    from models.config import LanguageModelConfig
-
-    if system not in MAKERS:
-        return
-    makers = [MAKERS[system]] + ([MAKERS["slim"]] if system == "hashnet" else [])  # it hands its own on
-    parameters = [one for maker in makers for one in signature(maker).parameters.values()]
-    own = sorted({one.name for one in parameters if one.kind == Parameter.KEYWORD_ONLY})
-    for name in given:
-        if name not in own and name not in LanguageModelConfig.model_fields:
-            raise _unknown(f"option of the system {system}", name, own, "--option")
 
 
 def _unknown(what: str, name: str, known: list[str], where: str | None) -> ConfigError:

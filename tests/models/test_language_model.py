@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from models import checkpoint
 from models.architectures import architecture
+from models.config import LanguageModelConfig
 from models.dropout import Dropout
 from models.language_model import LanguageModel
 from models.scoring.reference import ReferenceScorer
@@ -124,15 +126,26 @@ def test_every_place_of_dropout_changes_the_outputs(
     ("arguments", "options", "message"),
     [
         (("gru", 10, 8), {}, "unknown system; expected one of lstm, .*; got 'gru'"),
-        (("lstm", 10, 8), {"parts": 2}, "system 'lstm'"),
-        (("slim", 10, 8), {"parts": 3}, "the number of parts does not divide"),
-        (("slim", 10, 8), {"ratio": 0}, "ratio out of range; expected above 0, at most 1; got 0"),
-        (("lstm", 0, 8), {}, "greater than or equal to 1"),
         (
             ("lstm", 10, 8),
-            {"tied": True, "projection_size": 4, "projection": {"kind": "dense"}},
-            "tied: the output reads 4 numbers, the embedding has 8",
+            {"parts": 2},
+            "no such option of the system lstm; expected one of embedding_size, gate_biases, .*; got 'parts'",
         ),
+        (("hashnet", 10, 8), {"parts": 2}, "no such option of the system hashnet; .*; got 'parts'"),
+        (("slim", 10, 8), {"parts": 3}, "the number of parts does not divide"),
+        (
+            ("slim", 10, 8),
+            {"ratio": 0},
+            "option ratio of the system slim: Input should be greater than 0; got 0",
+        ),
+        (("lstm", 0, 8), {}, "greater than or equal to 1"),
+        (("bllm", 10, 8), {"input_linear": "False"}, "option input_linear .* valid boolean; got 'False'"),
+        (("projected", 10, 8), {"rank": True}, "option rank .* valid integer; got True"),
+        (("belm", 10, 8), {"scale": "median"}, "option scale .* valid number; got 'median'"),
+        (("sparse", 10, 8), {"dense_hidden_size": 1 << 20}, "option dense_hidden_size .* equal to 65536"),
+        (("sparse", 10, 8), {"input_shares": [0.5, 2]}, "option input_shares .* equal to 1; got 2"),
+        (("tensor-train", 10, 8), {"cores": 17}, "option cores .* equal to 16; got 17"),
+        (("lstm", 10, 8), {"overrides": {"output": {"kind": "sparce"}}}, "option overrides .*sparce"),
         (
             ("slim", 10, 8),
             {"tied": True, "overrides": {"embedding": POOL}},
@@ -141,7 +154,6 @@ def test_every_place_of_dropout_changes_the_outputs(
         (("sparse", 10, 9), {"input_shares": [0.2]}, "3 windows of 2 leave some of the 9 inputs unseen"),
         (("sparse", 10, 2), {}, "segments: 3 of them for 2 cells"),
         (("sparse", 10, 9), {"input_shares": [0.5, 0.5]}, "input_shares: 2 of them for 1 layers"),
-        (("lstm", 10, 8), {"projection_size": 4}, "projection and projection_size go together"),
         (("lstm", 10, 8), {"overrides": {"layer7.input": {"kind": "dense"}}}, "no slot 'layer7.input'"),
         (
             ("lstm", 10, 8),
@@ -155,3 +167,19 @@ def test_what_cannot_be_built(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         architecture(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"projection_size": 4}, "projection and projection_size go together"),
+        (
+            {"tied": True, "projection_size": 4, "projection": {"kind": "dense"}},
+            "tied: the output reads 4 numbers, the embedding has 8",
+        ),
+    ],
+)
+def test_configurations_that_no_option_makes(values: dict[str, object], message: str) -> None:
+    own = architecture("lstm", 10, 8).model_dump()
+    with pytest.raises(ValidationError, match=message):
+        LanguageModelConfig.model_validate(own | values)

@@ -14,10 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nbest.errors import NbestError
+from nbest.locked import locked
 from rescoring.weights import WeightSet, parse_weights, read_weights, write_weights
 from service.conditions import Conditions, parse_conditions
 from service.errors import InvalidRequestError, PreconditionFailedError, PreconditionMissingError
-from service.locked import locked
 from service.weight_sets import WeightSets, tag_of
 
 MakeClient = Callable[..., TestClient]

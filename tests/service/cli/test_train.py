@@ -174,7 +174,9 @@ def test_a_finished_training_is_said_to_be_finished(trained: Any, tmp_path: Path
     [
         (["--set", "leraning_rate=1"], "--set: no such value of a recipe; expected one of ar_alpha, averaging, "),
         (["--system", "slim", "--option", "partz=3"], "--option: no such option of the system slim; expected one of assignment, "),
-        (["--system", "hashnet", "--option", "partz=3"], "--option: no such option of the system hashnet; expected one of assignment, "),
+        (["--system", "hashnet", "--option", "partz=3"], "--option: no such option of the system hashnet; expected one of gate_biases, "),
+        (["--option", "layers=2"], "--option: no such option of the system lstm; expected one of embedding_size, "),
+        (["--recipe", "{work}/o.toml"], "{work}/o.toml: no such option of the system slim; expected one of assignment, "),
         (["--recipe", "captoins"], "--recipe: no such recipe; expected a TOML file, or one that ships: adapt, captions, "),
         (["--recipe", "{work}/r.toml"], "{work}/r.toml: no such value of a recipe; expected one of ar_alpha, "),
     ],
@@ -183,10 +185,13 @@ def test_unknown_names_are_answered_with_the_known_ones(
     trained: Any, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "r.toml").write_text("leraning_rate = 1.0\n")
+    (tmp_path / "o.toml").write_text('system = "slim"\n[options]\npartz = 3\n')
     result = trained("m", *(argument.format(work=tmp_path) for argument in arguments))
     assert result.exit_code == 2
     assert result.stderr.startswith(f"nbest: error: {message.format(work=tmp_path)}")
-    assert result.stderr.rstrip("\n").endswith(("got 'leraning_rate'", "got 'partz'", "got 'captoins'"))
+    assert result.stderr.rstrip("\n").endswith(
+        ("got 'leraning_rate'", "got 'partz'", "got 'layers'", "got 'captoins'")
+    )
     assert len(result.stderr) < 1000
     assert not (tmp_path / "m").exists()
 
