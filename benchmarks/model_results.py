@@ -79,7 +79,7 @@ def measure(model: Path, data: Path, corpus: str, trials: Sequence[dict[str, Any
         },
         "corpus": corpus,
         "system": found.config.system,
-        "kinds": sorted({slot.spec.kind for slot in found.config.slots()}),
+        "kinds": sorted({slot.spec.name for slot in found.config.slots()}),
         "parameters": found.parameters,
         "paper_bytes": found.paper_bytes,
         "weights_bytes": found.weights_bytes,

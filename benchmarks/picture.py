@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 62, 24, 30, 46
 FINE = (1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.4, 2.6, 2.8, 3, 3.5, 4, 5, 6, 8)  # ticks of a decade
 PLAIN_SYSTEMS = {"lstm", "projected"}
-PLAIN_KINDS = {"dense", "quantized", "low_rank"}
+PLAIN_KINDS = {"dense", "quantized", "low_rank", "low_rank, in bytes"}
 CORPORA = {  # which perplexity is drawn, and what it is called
     "ptb": ("test, stream state", "Penn Treebank, test"),
     "wikitext-2": ("test, stream state", "WikiText-2, test"),

@@ -74,8 +74,8 @@ def save(
     """Write a model directory, whole or not at all; `beside` are further files by name, such as a log."""
     packed = model.packed()
     tensors: dict[str, Tensor] = {}
-    for slot, matrix in packed.slots():
-        tensors |= {f"{slot}.{name}": tensor for name, tensor in matrix.stored().items()}
+    for slot, (_, matrix) in zip(model.config.slots(), packed.slots(), strict=True):
+        tensors |= {f"{slot.name}.{name}": tensor for name, tensor in slot.spec.to_file(matrix).items()}
     tensors |= {name: vector.detach() for name, vector in packed.vectors()}
     document = {"format": FORMAT, **model.config.model_dump()}
     with write_whole_directory(path) as fresh:

@@ -17,8 +17,10 @@ from models.invalid import first_fault
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix, MatrixSpec
 from models.matrices.dense import DenseSpec
+from models.matrices.in_bytes import InBytesSpec
 from models.matrices.low_rank import balanced, principal_directions
 from models.matrices.pruned import PackedPrunedMatrix, PrunedSpec
+from models.matrices.quantized import QuantizedSpec
 from models.matrices.slim import SlimSpec
 from nbest.errors import ConfigError
 
@@ -46,7 +48,7 @@ def compress(model: LanguageModel, plan: Plan, word_weights: Tensor | None = Non
         if slot.name not in wanted:
             return matrix.packed()
         weights = word_weights if slot.place in ("embedding", "output") else None
-        return slot.spec.from_trained(matrix.materialize(), weights)
+        return slot.spec.made_of(matrix, weights)
 
     return _with_vectors(LanguageModel(config, make), model)
 
@@ -54,10 +56,7 @@ def compress(model: LanguageModel, plan: Plan, word_weights: Tensor | None = Non
 def plan_for(config: LanguageModelConfig, spec: MatrixSpec, only: Sequence[str] | None = None) -> Plan:
     """`spec` for the slots or kinds of slots in `only`; without, for every matrix it can be made from."""
     if only is not None:
-        plan = dict.fromkeys(only, spec)
-        if len(plan) < len(only):
-            raise ConfigError("a matrix is named twice", got=", ".join(only))
-        return _by_slot(config, plan)
+        return _by_slot(config, dict.fromkeys(_named(config, only), spec))
     fitting = [
         slot for slot in config.slots() if slot.spec.kind in spec.made_from and slot.place not in spec.refused
     ]
@@ -69,6 +68,25 @@ def plan_for(config: LanguageModelConfig, spec: MatrixSpec, only: Sequence[str] 
             got=kinds,
         )
     return {slot.name: spec for slot in fitting}
+
+
+def int8_plan(config: LanguageModelConfig, only: Sequence[str] | None = None) -> Plan:
+    """A byte a number: of dense matrices, and of what all others but binary ones are made of."""
+    specs = {slot.name: slot.spec for slot in config.slots()}
+    able = (*QuantizedSpec.made_from, *InBytesSpec.made_from)
+    names = (
+        [name for name, spec in specs.items() if spec.kind in able] if only is None else _named(config, only)
+    )
+    if not names:
+        kinds = ", ".join(sorted({spec.kind for spec in specs.values()}))
+        raise ConfigError(
+            "no matrix of the model has numbers of 32 bits", expected=" or ".join(able), got=kinds
+        )
+    return {name: _in_bytes(specs[name]) for name in names}
+
+
+def _in_bytes(spec: MatrixSpec) -> MatrixSpec:
+    return InBytesSpec.model_validate({"of": spec}) if spec.kind in InBytesSpec.made_from else QuantizedSpec()
 
 
 def pruning_plan(
@@ -121,6 +139,10 @@ def slim_plan(
         )
     chosen = plan_for(config, _clusters(choices, 1), only)
     widths = {slot.name: slot.in_features for slot in config.slots() if slot.name in chosen}
+    for name, width in widths.items():
+        if parts is not None and width % parts:
+            what = f"{name}: slim: the number of parts does not divide the vector size"
+            raise ConfigError(what, expected=f"a divisor of {width}", got=str(parts))
     return {name: _clusters(choices, parts or width // _width(width)) for name, width in widths.items()}
 
 
@@ -199,7 +221,19 @@ def _by_slot(config: LanguageModelConfig, plan: Plan) -> dict[str, MatrixSpec]:
     """The plan with every kind of slot replaced by its slots."""
     slots = {slot.name: slot for slot in config.slots()}
     found: dict[str, MatrixSpec] = {}
+    _named(config, list(plan))
     for key, spec in plan.items():
+        for name in _named(config, [key]):
+            _check_made_from(slots[name], spec)
+            found[name] = spec
+    return found
+
+
+def _named(config: LanguageModelConfig, keys: Sequence[str]) -> list[str]:
+    """The slots of these names and kinds, none twice."""
+    slots = {slot.name: slot for slot in config.slots()}
+    found: list[str] = []
+    for key in keys:
         names = [slot.name for slot in slots.values() if key in (slot.name, slot.place)]
         if not names:
             places = sorted({slot.place for slot in slots.values()} - set(slots))
@@ -207,8 +241,7 @@ def _by_slot(config: LanguageModelConfig, plan: Plan) -> dict[str, MatrixSpec]:
         for name in names:
             if name in found:
                 raise ConfigError("a matrix is named twice", got=f"{name}, by {key} too")
-            _check_made_from(slots[name], spec)
-            found[name] = spec
+            found.append(name)
     return found
 
 
@@ -218,6 +251,10 @@ def _check_made_from(slot: Slot, spec: MatrixSpec) -> None:
             f"{slot.name}: cannot become {spec.kind}",
             expected=f"a matrix that is {' or '.join(spec.made_from)}" if spec.made_from else None,
             got=slot.spec.kind,
+        )
+    if isinstance(spec, InBytesSpec) and spec.of != slot.spec:
+        raise ConfigError(
+            f"{slot.name}: bytes of another matrix", expected=str(slot.spec.model_dump()), got=str(spec.of)
         )
 
 

@@ -11,6 +11,7 @@ from models.matrices.base import Count, MatrixSpec, Place, Share
 from models.matrices.binary import BinarySpec
 from models.matrices.dense import DenseSpec
 from models.matrices.frequency import FrequencySpec
+from models.matrices.in_bytes import InBytesSpec
 from models.matrices.low_rank import LowRankSpec
 from models.matrices.pruned import PrunedSpec
 from models.matrices.quantized import QuantizedSpec
@@ -26,6 +27,7 @@ AnySpec = Annotated[
     | LowRankSpec
     | TensorTrainSpec
     | QuantizedSpec
+    | InBytesSpec
     | PrunedSpec,
     Field(discriminator="kind"),
 ]

@@ -64,12 +64,10 @@ def parts_of_model(model: LanguageModel) -> tuple[Part, ...]:
     """Every matrix and every vector of a model, in the model's order."""
     parts = []
     for slot, (name, matrix) in zip(model.config.slots(), model.slots(), strict=True):
-        size = matrix.size()
+        size = slot.spec.size_of(matrix)
         shape = (matrix.out_features, matrix.in_features)
-        kind = slot.spec.kind
-        parts.append(
-            Part(name, kind, shape, size.parameters, size.paper_bytes, size.extra_bytes, size.resident)
-        )
+        numbers = (size.parameters, size.paper_bytes, size.extra_bytes, size.resident)
+        parts.append(Part(name, slot.spec.name, shape, *numbers))
     for name, vector in model.vectors():
         count = vector.numel()
         parts.append(Part(name, "float32", tuple(vector.shape), count, 4 * count, 0, 4 * count))

@@ -183,13 +183,14 @@ def build_vocabulary(
     min_count: int = 1,
     lowercase: bool = False,
     unseen_types: int | None = None,
+    where: str | None = None,
 ) -> Vocabulary:
     """The types of `lines`, most frequent first, ties in code-point order.
 
     `max_size` counts the special words; types seen less than `min_count` times are left out.
     `unseen_types` is, unless given, the number of types left out; where none is left out (text that
     brings its own ``<unk>``), the number of types seen once, an estimate of how many more there are
-    (Good-Turing). Raises ConfigError where no word is left.
+    (Good-Turing). Raises ConfigError, naming the text as `where` says, if no word is left.
     """
     counts: Counter[str] = Counter()
     for line in lines:
@@ -201,7 +202,8 @@ def build_vocabulary(
     if max_size is not None:
         kept = kept[: max(0, max_size - len(SPECIAL))]
     if not kept:
-        raise ConfigError("no word left for the vocabulary", got=f"{len(counts)} types in the training text")
+        got = f"{len(counts)} types in the training text"
+        raise ConfigError("no word left for the vocabulary", where=where, got=got)
     if unseen_types is None:
         dropped = len(counts) - len(kept)
         unseen_types = max(1, dropped or sum(count == 1 for count in counts.values()))
@@ -209,18 +211,24 @@ def build_vocabulary(
 
 
 def build_piece_vocabulary(
-    lines: Iterable[str], *, size: int, lowercase: bool = False, unseen_types: int | None = None
+    lines: Iterable[str],
+    *,
+    size: int,
+    lowercase: bool = False,
+    unseen_types: int | None = None,
+    where: str | None = None,
 ) -> Vocabulary:
     """About `size` pieces of the words of `lines`, most frequent first, ties in code-point order.
 
     `size` counts the special words. `unseen_types` is, unless given, the number of characters of the text
-    that no piece holds, at least one. Raises ConfigError where no piece is left.
+    that no piece holds, at least one. Raises ConfigError, naming the text as `where` says, without a word.
     """
     words: Counter[str] = Counter()
     for line in lines:
         words.update(words_of(line.lower() if lowercase else line))
     if not words:
-        raise ConfigError("no word left for the vocabulary", got="0 types in the training text")
+        got = "0 types in the training text"
+        raise ConfigError("no word left for the vocabulary", where=where, got=got)
     segmenter = train_segmenter(words, size, SPECIAL)
     counts = Counter(dict.fromkeys([BEGIN, *segmenter.all_pieces()], 0))  # other words need the rest of them
     unknown: set[str] = set()

@@ -134,6 +134,16 @@ def shorten(text: str, limit: int = 80) -> str:
     return f"{repr(text[:limit])[:-1]}… ({len(text)} characters)"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was not enough memory, on the CPU or on a GPU."""
+    # torch's allocator for the CPU raises a RuntimeError, and says only in words what it is.
+    said = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in said for words in ("out of memory", "not enough memory", "can't allocate memory"))
+    )
+
+
 class ScoringCancelledError(NbestError):
     """Whoever asked for scores no longer wants them."""
 

@@ -13,15 +13,23 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
 
 from models.matrices.products import linear
 from nbest.errors import ConfigError, ModelFileError
 
+
+def _as_float32(value: float) -> float:
+    """A number that 32 bits hold, as it is."""
+    if not 1e-38 < value < 3e38:
+        raise ValueError("beyond the numbers of 32 bits")
+    return value
+
+
 Count = Annotated[int, Field(ge=1, le=1 << 31)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_as_float32)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 Place = Literal["embedding", "gates", "linear", "projection", "output"]  # what a slot of a model is for
@@ -70,6 +78,23 @@ class MatrixSpec(BaseModel, ABC):
     @abstractmethod
     def build(self, out_features: int, in_features: int) -> "Matrix":
         """A freshly initialised matrix in training form; raises ConfigError where it is only made of one."""
+
+    @property
+    def name(self) -> str:
+        """What such a matrix is called."""
+        return self.kind
+
+    def made_of(self, matrix: "Matrix", row_weights: Tensor | None = None) -> "Matrix":
+        """The matrix nearest to a trained one, as `from_trained` finds it."""
+        return self.from_trained(matrix.materialize(), row_weights)
+
+    def to_file(self, matrix: "Matrix") -> dict[str, Tensor]:
+        """What `read` reads, of such a matrix in scoring form."""
+        return matrix.stored()
+
+    def size_of(self, matrix: "Matrix") -> "Size":
+        """Parameters and bytes of such a matrix."""
+        return matrix.size()
 
     def from_trained(self, weight: Tensor, row_weights: Tensor | None = None) -> "Matrix":
         """The matrix nearest to a trained (out, in) one, in scoring form.

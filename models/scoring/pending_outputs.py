@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from models.scoring.climb import Climb, Part, Work
 from models.scoring.engine import Ids, Walk
+from nbest.errors import is_out_of_memory
 
 log = logging.getLogger("nbest.scoring")
 
@@ -106,11 +106,7 @@ class PendingOutputs:
 
 def half(count: int, what: str, error: Exception) -> int:
     """Half of `count`, which took more memory than there is; raises an `error` of any other kind."""
-    # CUDA has an exception of its own; the allocator of torch for the CPU says it in words.
-    out = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("not enough memory", "can't allocate memory")
-    )
-    if not out or count == 1:
+    if not is_out_of_memory(error) or count == 1:
         raise error
     log.warning("out of memory with %d %s: %d from now on", count, what, count // 2)
     return count // 2

@@ -112,6 +112,7 @@ def _vocabulary(recipe: Recipe, texts: Texts, init: Checkpoint | None) -> tuple[
             size=recipe.vocabulary_size,
             lowercase=recipe.lowercase,
             unseen_types=recipe.unseen_types,
+            where=str(texts.train),
         )
         return made, []
     built = build_vocabulary(
@@ -120,6 +121,7 @@ def _vocabulary(recipe: Recipe, texts: Texts, init: Checkpoint | None) -> tuple[
         min_count=recipe.min_count,
         lowercase=recipe.lowercase,
         unseen_types=recipe.unseen_types,
+        where=str(texts.train),
     )
     return built, []
 

@@ -12,6 +12,7 @@ from models.language_model import LanguageModel
 from models.matrices.base import Matrix, MatrixSpec
 from models.matrices.binary import BinarySpec
 from models.matrices.dense import DenseMatrix
+from models.matrices.in_bytes import InBytesSpec
 from nbest.errors import ConfigError
 
 
@@ -30,6 +31,11 @@ def start_from(source: Checkpoint, config: LanguageModelConfig) -> tuple[Languag
         if theirs is None:
             notes.append(f"{slot.name}: fresh, {source.path} has none")
             return slot.spec.build(slot.out_features, slot.in_features)
+        if isinstance(theirs.spec, InBytesSpec):
+            raise ConfigError(
+                f"{slot.name}: a matrix in bytes cannot be trained: take the model that it was made from",
+                where=str(source.path),
+            )
         if theirs.spec.kind == slot.spec.kind:
             _check_same(source, theirs, slot)
             return deepcopy(matrices[slot.name].trainable())  # training must not change the source

@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.invalid import first_fault
+from models.matrices.base import Count, Positive, Share
 from models.vocabulary import MAX_UNSEEN
 from nbest.errors import ConfigError
 
 Rate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+MOST_PIECES = 1 << 20
 
 
 class Recipe(BaseModel):
@@ -75,7 +74,7 @@ class Recipe(BaseModel):
     variable_steps: bool = False
     validation_columns: Count = 1
     loss: Literal["full", "sampled", "nce"] = "full"
-    samples: Count = 2048
+    samples: Annotated[int, Field(ge=1, le=1 << 24)] = 2048
     full_epochs: int = Field(default=0, ge=0)
     teacher_weight: Share = 0.5
     teacher_temperature: Positive = 1.0
@@ -107,10 +106,8 @@ class Recipe(BaseModel):
     def _goes_together(self) -> "Recipe":
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum is sgd's, the optimizer is {self.optimizer}")
-        if self.segmenter != "word" and self.vocabulary_size is None:
-            raise ValueError("segmenter: pieces need vocabulary_size, how many there may be")
-        if self.segmenter != "word" and self.min_count != 1:
-            raise ValueError("segmenter: pieces are limited by vocabulary_size, not by min_count")
+        if self.segmenter != "word":
+            self._check_pieces()
         if self.state == "sentence" and self.variable_steps:
             raise ValueError("variable_steps: windows vary in the stream state only")
         if self.full_epochs and self.loss != "sampled":
@@ -118,6 +115,14 @@ class Recipe(BaseModel):
                 f"full_epochs: the full softmax ends runs of sampled words, the loss is {self.loss}"
             )
         return self
+
+    def _check_pieces(self) -> None:
+        if self.vocabulary_size is None:
+            raise ValueError("segmenter: pieces need vocabulary_size, how many there may be")
+        if self.vocabulary_size > MOST_PIECES:
+            raise ValueError(f"vocabulary_size: more than {MOST_PIECES} pieces")
+        if self.min_count != 1:
+            raise ValueError("segmenter: pieces are limited by vocabulary_size, not by min_count")
 
 
 def read_recipe(path: Path, changes: dict[str, Any]) -> Recipe:
@@ -129,7 +134,7 @@ def read_recipe(path: Path, changes: dict[str, Any]) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the recipe ({error.strerror})", where=str(path)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"not a TOML file ({error})", where=str(path)) from None
     own, new = values.get("options"), changes.get("options")
     same_system = changes.get("system", values.get("system")) == values.get("system")

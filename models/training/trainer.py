@@ -20,6 +20,7 @@ from models.training.averaging import Average, is_non_monotone
 from models.training.corpus import Batch, sentence_batches, stream_batches
 from models.training.evaluation import perplexity
 from models.training.finished import finished_card
+from models.training.held_signals import held_signals
 from models.training.ingredients import Sources, Texts, gather
 from models.training.losses import TrainingLoss
 from models.training.memory import keep_large_blocks
@@ -133,10 +134,20 @@ class Trainer:
         clock = last_save = last_report = time.monotonic()
         tokens_then = progress.epoch_tokens
         for batch in islice(self.batches(), progress.batches_done, None):
-            nats, count = self.step(batch)
-            progress.epoch_nats += nats
-            progress.epoch_tokens += count
-            progress.batches_done += 1
+            whole = False
+            try:
+                with held_signals():
+                    nats, count = self.step(batch)
+                    progress.epoch_nats += nats
+                    progress.epoch_tokens += count
+                    progress.batches_done += 1
+                    whole = True
+            except BaseException:
+                if whole:  # whoever stops the run stops it here
+                    progress.seconds += time.monotonic() - clock
+                    self._save()
+                    self.report("stopped: the same command goes on from here")
+                raise
             now = time.monotonic()
             progress.seconds += now - clock
             clock = now

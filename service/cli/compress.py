@@ -33,7 +33,11 @@ MOST_RANK = 1 << 31
     metavar="DIR",
     help="Where the new model goes.",
 )
-@click.option("--int8", is_flag=True, help="One byte a number of each dense matrix: 256 equal intervals.")
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="One byte a number: 256 equal intervals of each dense matrix, and of what others are made of.",
+)
 @click.option("--prune", type=float, metavar="SHARE", help="Share of numbers that become zero, such as 0.9.")
 @click.option(
     "--one-threshold",
@@ -70,7 +74,7 @@ MOST_RANK = 1 << 31
 @click.option(
     "--only",
     metavar="NAME,NAME",
-    callback=lambda _context, _option, value: value.split(",") if value else None,
+    callback=options.names,
     help="Only these matrices, by their part in `nbest info`, or embedding, gates, linear, projection, "
     "output; with --joint-low-rank, gates,output leaves the embedding as it is.",
 )
@@ -91,7 +95,8 @@ def compress(
 
     Without --only, every matrix that can be. What was done to which model goes into the card; measure the new
     model with `nbest score`, or train a pruned, slim or low-rank one further with `nbest train --init
-    --recipe adapt`. Of bytes, pruned and low-rank matrices no other kind can be made.
+    --recipe adapt`. --int8 comes last: of bytes nothing else can be made, and of pruned and low-rank matrices
+    only bytes.
     """
     from models import catalog, checkpoint, compression
     from models.expectation import expected_words
@@ -117,8 +122,10 @@ def compress(
         new, done = _joint(source.model, joint_low_rank, only)
     elif slim is not None:
         new, done = _slim(source.model, slim, parts, only, words)
+    elif low_rank is not None:
+        new, done = _low_rank(source.model, low_rank, only, words)
     else:
-        new, done = _by_kind(source.model, low_rank, only, words)
+        new, done = _int8(source.model, only)
     done["by_frequency"] = weigh
     before, after = parts_of_model(source.model), parts_of_model(new)
     done["stored_bytes"] = {"before": _stored(before), "after": _stored(after)}
@@ -168,13 +175,19 @@ def _slim(
     }
 
 
-def _by_kind(model: "LanguageModel", rank: int | None, only: Names, words: "Tensor | None") -> "Made":
+def _low_rank(model: "LanguageModel", rank: int, only: Names, words: "Tensor | None") -> "Made":
     from models.compression import compress, plan_for
     from models.matrices.low_rank import LowRankSpec
-    from models.matrices.quantized import QuantizedSpec
 
-    plan = plan_for(model.config, QuantizedSpec() if rank is None else LowRankSpec(rank=rank), only)
-    return compress(model, plan, words), {"matrices": list(plan)} | ({} if rank is None else {"rank": rank})
+    plan = plan_for(model.config, LowRankSpec(rank=rank), only)
+    return compress(model, plan, words), {"matrices": list(plan), "rank": rank}
+
+
+def _int8(model: "LanguageModel", only: Names) -> "Made":
+    from models.compression import compress, int8_plan
+
+    plan = int8_plan(model.config, only)
+    return compress(model, plan), {"matrices": list(plan)}
 
 
 def _joint(model: "LanguageModel", rank: int, only: Names) -> "Made":

@@ -17,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from nbest import __version__
-from nbest.errors import BusyError, InputError, NbestError
+from nbest.errors import BusyError, InputError, NbestError, is_out_of_memory
 from service.cli.completion import complete_values
 from service.cli.loading import show_notices
 
@@ -107,6 +107,11 @@ class LazyGroup(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
             ctx.exit(EXIT_PIPE)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _say(NbestError(f"not enough memory ({str(error).splitlines()[0] if str(error) else 'no more'})"))
+            ctx.exit(EXIT_FAULT)
         except OSError as error:
             where = None if error.filename is None else str(error.filename)
             _say(InputError(error.strerror or str(error), where=where))

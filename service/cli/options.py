@@ -29,6 +29,16 @@ def single(*names: str, noun: str, advice: str, metavar: str, help: str) -> Call
     return click.option(*names, required=True, multiple=True, callback=check, metavar=metavar, help=help)
 
 
+def names(_context: click.Context, option: click.Parameter, value: str | None) -> list[str] | None:
+    """A callback of NAME,NAME."""
+    if not value:
+        return None
+    found = value.split(",")
+    if not all(found):
+        raise ConfigError("an empty name", where=option.opts[0], expected="NAME,NAME", got=shorten(value))
+    return found
+
+
 lists_argument = click.argument("lists", type=str)
 
 lm = click.option(
@@ -100,7 +110,7 @@ list_format = click.option(
 features = click.option(
     "--features",
     metavar="NAME,NAME",
-    callback=lambda _context, _option, value: value.split(",") if value else None,
+    callback=names,
     help="Use only these features of the lists; by default all. Of a Kaldi directory these tables (acwt is "
     "ac, lmwt.NAME is NAME), or 'all' of them; by default all but lmwt.withlm where there is lmwt.lmonly, "
     "lmwt.interp.*, which are sums and mixtures of others, and an lmwt.nolm that is 0 everywhere.",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from models import checkpoint
 from models.checkpoint import ModelCard
-from models.compression import compress
+from models.compression import compress, int8_plan
 from models.language_model import LanguageModel
 from models.matrices.low_rank import LowRankSpec
 from models.matrices.pruned import PrunedSpec
@@ -32,6 +32,7 @@ Fuzz = Callable[[int], settings]
 FILES = (checkpoint.CONFIG, checkpoint.WEIGHTS, checkpoint.VOCABULARY, checkpoint.CARD)
 TEXTS = ["a man walks the dog", "the red house", "w1 w2 zebra", ""]
 COMPRESSED = {"pruned": PrunedSpec(share=0.6), "int8": QuantizedSpec(), "low rank": LowRankSpec(rank=5)}
+IN_BYTES = ("pruned", "low rank", "slim")
 SYSTEMS = ("lstm", "bllm", "slim", "hashnet", "sparse", "low-rank", "projected", "tensor-train")
 HOSTILE: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2, 7, 1 << 16, 1 << 31, 1 << 64, 1e308, -0.0, 5e-324, "", "a", "\u2028", "dense",
@@ -45,6 +46,9 @@ def make(make_model: Callable[..., LanguageModel]) -> Callable[[str], LanguageMo
     """A model of a system, or one that was compressed; small, for there are many."""
 
     def model(name: str) -> LanguageModel:
+        if name.endswith(" in bytes"):
+            made = model(name.removesuffix(" in bytes"))
+            return compress(made, int8_plan(made.config))
         if name not in COMPRESSED:
             return make_model(name, **({"rank": 4} if name in ("projected", "tensor-train") else {}))
         spec = COMPRESSED[name]
@@ -130,7 +134,7 @@ def spoil(path: Path, rng: random.Random) -> None:
         file.write_bytes(struct.pack("<Q", len(header)) + header + content[8 + length :])
 
 
-@pytest.mark.parametrize("name", [*SYSTEMS, *COMPRESSED])
+@pytest.mark.parametrize("name", [*SYSTEMS, *COMPRESSED, *(f"{name} in bytes" for name in IN_BYTES)])
 def test_a_spoilt_model_is_refused_or_scores(
     make: Callable[[str], LanguageModel], vocabulary: Vocabulary, tmp_path: Path, fuzz: Fuzz, name: str
 ) -> None:

@@ -14,6 +14,7 @@ from models.compression import (
     compress,
     derived_card,
     emptied,
+    int8_plan,
     joint_low_rank,
     plan_for,
     pruning_plan,
@@ -86,10 +87,25 @@ def test_the_model_itself_is_left_alone(make_model: MakeModel) -> None:
 def test_without_names_every_dense_matrix_is_taken(make_model: MakeModel) -> None:
     slim = make_model("slim")
     assert set(plan_for(slim.config, QuantizedSpec())) == {"layer0.recurrent", "layer0.input"}
+    kinds = {name: spec.name for name, spec in int8_plan(slim.config).items()}
+    assert kinds == {
+        "embedding": "slim, in bytes",
+        "layer0.recurrent": "quantized",
+        "layer0.input": "quantized",
+        "output": "slim, in bytes",
+    }
     lstm = make_model("lstm")
     assert set(plan_for(lstm.config, QuantizedSpec())) == set(_kinds(lstm))
     with pytest.raises(ConfigError, match="can become quantized; expected dense; got binary"):
         plan_for(make_model("bllm").config, QuantizedSpec())
+    with pytest.raises(
+        ConfigError, match=r"no matrix .* has numbers of 32 bits; expected dense or slim .* got binary"
+    ):
+        int8_plan(make_model("bllm").config)
+    with pytest.raises(ConfigError, match=r"output: cannot become quantized; expected .* dense; got binary"):
+        compress(make_model("bllm"), int8_plan(make_model("bllm").config, ["output"]))
+    with pytest.raises(ConfigError, match="a matrix is named twice; got output, by output too"):
+        int8_plan(lstm.config, ["output", "output"])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +116,7 @@ def test_without_names_every_dense_matrix_is_taken(make_model: MakeModel) -> Non
             "no such matrix; expected one of embedding, layer0.recurrent, layer0.input, output, gates; got x",
         ),
         (["gates", "layer0.input"], "a matrix is named twice; got layer0.input, by layer0.input too"),
-        (["output", "output"], "a matrix is named twice; got output, output"),
+        (["output", "output"], "a matrix is named twice; got output, by output too"),
         (["output"], "output: cannot become quantized; expected a matrix that is dense; got slim"),
     ],
 )

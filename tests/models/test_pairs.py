@@ -21,6 +21,7 @@ from models.matrices.base import MatrixSpec, Place
 from models.matrices.binary import BinarySpec
 from models.matrices.dense import DenseSpec
 from models.matrices.frequency import FrequencySpec
+from models.matrices.in_bytes import InBytesSpec
 from models.matrices.low_rank import LowRankSpec
 from models.matrices.pruned import PrunedSpec
 from models.matrices.quantized import QuantizedSpec
@@ -45,6 +46,7 @@ EXAMPLES: dict[str, Callable[[Place], MatrixSpec]] = {
     ),
     "quantized": lambda place: QuantizedSpec(),
     "pruned": lambda place: PrunedSpec(share=0.5),
+    "in_bytes": lambda place: InBytesSpec(of=LowRankSpec(rank=3, scale=0.3)),
 }
 VOCABULARY = Vocabulary((*SPECIAL, *(f"w{k}" for k in range(15))), unseen_types=3)
 STEPS = 200
@@ -119,11 +121,14 @@ def _check_learns(config: LanguageModelConfig) -> LanguageModel:
 
 def _check_compressed(slot: str, spec: MatrixSpec) -> LanguageModel:
     """A kind that is made of a trained matrix: near to it at once, or after more training."""
-    model = LanguageModel(_config())
+    model = LanguageModel(_config(overrides={slot: _made_from(spec)}))
     before = _train(model, STEPS // 2)
     made = compress(model, {slot: spec})
     with torch.no_grad():
         at_once = float(_loss(made, _sentences()))
+    if spec.kind == "in_bytes":
+        assert at_once == pytest.approx(before, rel=0.02)
+        return made
     if spec.kind == "quantized":
         assert at_once == pytest.approx(before, rel=0.02)
         with pytest.raises(ConfigError, match="a quantized matrix cannot be trained"):
@@ -136,6 +141,10 @@ def _check_compressed(slot: str, spec: MatrixSpec) -> LanguageModel:
     assert bool((left[zeros] == 0).all())
     assert bool((left[~zeros] != 0).all())
     return again
+
+
+def _made_from(spec: MatrixSpec) -> MatrixSpec:
+    return spec.of if isinstance(spec, InBytesSpec) else DenseSpec(scale=0.3)
 
 
 def _check_scores(model: LanguageModel, folder: Path) -> None:
@@ -192,7 +201,7 @@ def test_tied(tmp_path: Path, kind: str) -> None:
     spec = EXAMPLES[kind]("output")
     tied = {"tied": True, "embedding_size": 6}
     if spec.made_from and not _is_trained(spec):
-        model = LanguageModel(_config(**tied))
+        model = LanguageModel(_config(**tied, embedding=_made_from(spec)))
         _train(model, STEPS // 2)
         model = compress(model, {"embedding": spec})
     else:
@@ -201,10 +210,10 @@ def test_tied(tmp_path: Path, kind: str) -> None:
     _check_scores(model, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["quantized", "pruned"])
+@pytest.mark.parametrize("kind", ["quantized", "pruned", "in_bytes"])
 def test_what_cannot_be_built_says_how_it_is_made(kind: str) -> None:
     spec = EXAMPLES[kind]("output")
-    assert spec.from_trained(torch.randn(8, 8)).materialize().shape == (8, 8)
+    assert spec.made_of(_made_from(spec).build(8, 8)).materialize().shape == (8, 8)
     with pytest.raises(ConfigError, match="nbest compress --"):
         spec.build(8, 8)
 

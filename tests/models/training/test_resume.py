@@ -152,6 +152,46 @@ def test_a_run_killed_by_the_system(tmp_path: Path, texts: Texts, fast: Make, re
     assert not (tmp_path / "parts.training").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_goes_on_with_the_very_next_step(
+    tmp_path: Path, texts: Texts, fast: Make, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Whatever a signal interrupts, the step is finished and saved first."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(_number: int, _frame: object) -> None:
+        raise StoppedError
+
+    old = signal.signal(number, stop)
+    try:
+        Trainer(fast(epochs=2), texts, tmp_path / "whole").run()
+        plain_step = Trainer.step
+        steps = 0
+
+        def step(self: Trainer, batch: Any) -> tuple[float, int]:
+            nonlocal steps
+            steps += 1
+            if steps == 3:
+                signal.raise_signal(number)
+            return plain_step(self, batch)
+
+        monkeypatch.setattr(Trainer, "step", step)
+        lines: list[str] = []
+        with pytest.raises(StoppedError):
+            Trainer(fast(epochs=2), texts, tmp_path / "parts", report=lines.append).run()
+        assert lines[-1] == "stopped: the same command goes on from here"
+        assert steps == _batches_done(tmp_path / "parts.training/last/state.json") == 3
+        Trainer(fast(epochs=2), texts, tmp_path / "parts", report=lines.append).run()
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, old)
+    assert any(line.startswith("resuming at epoch") for line in lines)
+    weights = [(tmp_path / name / checkpoint.WEIGHTS).read_bytes() for name in ("parts", "whole")]
+    assert weights[0] == weights[1]
+
+
 def _batches_done(state: Path) -> int:
     """About how many batches the last saved state has behind it; 0 where there is none."""
     try:

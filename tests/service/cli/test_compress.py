@@ -130,6 +130,11 @@ def test_what_becomes_larger_is_said(run: Any, dense: Path, tmp_path: Path) -> N
         (["--int8", "--parts", 4], "--parts goes with --slim; got --int8"),
         (["--slim", 10], "out of range; expected from 1 to 9, the words there are; got 10"),
         (["--slim", 3, "--parts", 5], "does not divide the vector size; expected a divisor of 16; got 5"),
+        (
+            ["--slim", 3, "--parts", 2**31],
+            "does not divide the vector size; expected a divisor of 16; got 2147483648",
+        ),
+        (["--int8", "--only", ","], "--only: an empty name; expected NAME,NAME; got ','"),
         (["--int8", "--by-frequency"], "go with --prune, --low-rank and --slim; got --int8"),
         (["--prune", 0.5, "--one-threshold", "--all-alike"], "and --slim; got --one-threshold"),
         (["--prune", 1], "share to prune out of range; expected above 0, below 1; got 1.0"),
@@ -143,7 +148,7 @@ def test_what_becomes_larger_is_said(run: Any, dense: Path, tmp_path: Path) -> N
         (["--joint-low-rank", 17], "rank out of range; expected from 1 to 16; got 17"),
         (["--joint-low-rank", 4, "--only", "gates"], "--only: a joint SVD takes all layers and the output"),
         (["--int8", "--only", "softmax"], "no such matrix; expected one of embedding, layer0.recurrent,"),
-        (["--int8", "--only", "gates,gates"], "a matrix is named twice; got gates, gates"),
+        (["--int8", "--only", "gates,gates"], "a matrix is named twice; got layer0.recurrent, by gates too"),
     ],
 )
 def test_mistakes_are_named_and_nothing_is_written(
@@ -158,7 +163,7 @@ def test_mistakes_are_named_and_nothing_is_written(
 def test_a_model_without_dense_matrices(run: Any, tiny: Path, tmp_path: Path) -> None:
     result = run("compress", tiny, "--out", tmp_path / "out", "--int8")
     assert result.exit_code == 2
-    assert "no matrix of the model can become quantized; expected dense; got binary" in result.stderr
+    assert "no matrix of the model has numbers of 32 bits; expected dense or slim or " in result.stderr
 
 
 def test_a_model_is_not_overwritten(run: Any, dense: Path) -> None:

@@ -2,6 +2,7 @@
 
 """nbest train as a user runs it: from text to scores, from one model to another."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,58 @@ def test_unknown_names_are_answered_with_the_known_ones(
 def test_an_option_of_the_system_is_taken(trained: Any, option: str) -> None:
     result = trained("m", "--option", option)
     assert result.exit_code == (0 if option == "embedding_size=14" else 2), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "samples=1e12"], "--set: samples: .* less than or equal to 16777216; got 1000000000000.0"),
+        (["--set", "learning_rate=1e-320"], "--set: learning_rate: beyond the numbers of 32 bits; got 1e-320"),
+        (["--recipe", "{work}/deep.toml"], "{work}/deep.toml: not a TOML file .*"),
+        (["--recipe", "{work}/bad.toml"], "{work}/bad.toml: columns: .* greater than or equal to 1; got 0"),
+        (["--system", "slim", "--option", "ratio=abc"], "--option: option ratio of the system slim: .*; got 'abc'"),
+        (
+            ["--set", "segmenter=sentencepiece", "--vocabulary-size", str((1 << 31) - 1)],
+            "vocabulary_size: more than 1048576 pieces",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_machine_could_train_is_one_line(
+    trained: Any, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "deep.toml").write_text(f"options = {'[' * 3000}{']' * 3000}")
+    (tmp_path / "bad.toml").write_text("columns = 0\n")
+    result = trained("m", *(argument.format(work=tmp_path) for argument in arguments))
+    assert result.exit_code == 2
+    last = result.stderr.rstrip("\n").split("\n")[-1]
+    assert re.fullmatch(f"nbest: error: {message.format(work=re.escape(str(tmp_path)))}", last), last
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_too_little_memory_is_one_line(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 68719476736 bytes\nmore lines")
+
+    monkeypatch.setattr("models.training.trainer.gather", refuse)
+    result = trained("m")
+    assert result.exit_code == 1
+    assert result.stderr.rstrip("\n").split("\n")[-1] == (
+        "nbest: error: not enough memory (DefaultCPUAllocator: can't allocate memory: 68719476736 bytes)"
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_an_empty_text_is_named(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    arguments = [
+        "--train",
+        tmp_path / "empty.txt",
+        "--valid",
+        tmp_path / "empty.txt",
+        "--out",
+        tmp_path / "m",
+    ]
+    result = run("train", *arguments)
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'empty.txt'}: no word left for the vocabulary" in result.stderr
