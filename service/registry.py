@@ -75,6 +75,8 @@ class Registry:
         self._in_use: WeakValueDictionary[int, LoadedModel] = WeakValueDictionary()
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._swapping = asyncio.Lock()  # one at a time: each is in memory twice
+        if directory is not None:
+            _tell_of_others(directory)
 
     def entries(self) -> list[ModelEntry]:
         """Every model there is now, by name."""
@@ -171,9 +173,8 @@ class Registry:
             message = f"the model {entry.name!r} cannot be loaded"
             if not isinstance(error, ModelFileError):
                 raise ModelFileError(message) from error
-            raise ModelFileError(
-                f"{message}: {error.message}", expected=error.expected, got=error.got
-            ) from error
+            problem = f"{message}: {_inside(entry, error)}{error.message}"
+            raise ModelFileError(problem, expected=error.expected, got=error.got) from error
         queue = ModelQueue(self.pool, opened, self._queue_words, ModelTelemetry(self._telemetry, entry.name))
         found = LoadedModel(
             entry.name,
@@ -245,8 +246,20 @@ def _check_links(entry: ModelEntry) -> None:
         check_no_links_out(entry.directory)
 
 
+def _inside(entry: ModelEntry, error: ModelFileError) -> str:
+    """The file that is wrong, by its name in the model's directory."""
+    where, directory = error.where or "", f"{entry.directory}/"
+    return f"{where.removeprefix(directory)}: " if where.startswith(directory) else ""
+
+
 def _failed(task: asyncio.Task[LoadedModel]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _tell_of_others(directory: Path) -> None:
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        if not is_name(path.name) and (path / MODEL_FILE).is_file():
+            log.warning("%r in %s is no model's name: it is not served", path.name, directory)
 
 
 def _children(directory: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from models.matrices.base import (
     products_by_tile,
     take,
 )
+from nbest.errors import ModelFileError
 
 UNPACK_BYTES = 4 * 1024 * 1024  # a tile of rows unpacked at a time; stays near the L2 cache
 
@@ -230,5 +231,7 @@ class PackedBinaryMatrix(Matrix):
         count = out_features * in_features
         flat = take(tensors, "bits", ((count + 7) // 8,), torch.uint8).numpy()
         scale = float(take(tensors, "scale", (), torch.float32))
+        if scale < 0:
+            raise ModelFileError("tensor 'scale' is negative", expected="0 or more", got=str(scale))
         bits = np.unpackbits(flat, count=count).reshape(out_features, in_features)
         return cls(out_features, in_features, np.packbits(bits, axis=1), scale)

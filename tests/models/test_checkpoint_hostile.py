@@ -146,6 +146,14 @@ def test_a_header_that_lies(saved: Save, change: dict[str, Any], words: str) -> 
     refused(path, rf"model\.safetensors.*{words}")
 
 
+def test_a_negative_scale_of_bits(saved: Save) -> None:
+    path = saved("bllm").path
+    header, data = weights_of(path)
+    start, end = header["output.scale"]["data_offsets"]
+    write_weights(path, json.dumps(header).encode(), data[:start] + struct.pack("<f", -0.25) + data[end:])
+    refused(path, r"model\.safetensors: output: tensor 'scale' is negative; expected 0 or more; got -0.25")
+
+
 @pytest.mark.parametrize("kind", ["overlap", "gap", "more", "less", "twice", "no object", "unknown"])
 def test_tensors_in_disorder(saved: Save, kind: str) -> None:
     path = saved("lstm").path

@@ -213,7 +213,10 @@ def test_a_new_model_that_is_broken_leaves_the_old_one_serving(world: Any, tmp_p
         answer = await client.post("/v1/models/m")
         assert (answer.status_code, answer.json()["type"]) == (503, "invalid-model-file")
         assert answer.headers["retry-after"] == "30"
-        assert "the model 'm' cannot be loaded: corrupt or truncated" in answer.json()["detail"]
+        assert (
+            "the model 'm' cannot be loaded: model.safetensors: corrupt or truncated"
+            in answer.json()["detail"]
+        )
         assert str(tmp_path) not in answer.text
         assert told(await client.post("/v1/rescore", json=ask("a"))) == (first, -1.0)
         await client.delete("/v1/models/m")
@@ -325,3 +328,17 @@ def test_a_stopping_service_loads_nothing(make_client: MakeClient) -> None:
 def test_loading_takes_no_options(client: TestClient) -> None:
     assert client.post("/v1/models/small?precision=int8").status_code == 422
     assert json.loads(client.get("/v1/models/small").text)["loaded"] is False
+
+
+def test_a_folder_whose_name_is_none_is_told_of(
+    make_client: MakeClient, world: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_model(world.models / "fine", "-1")
+    write_model(world.models / "my model", "-1")
+    (world.models / "no model").mkdir()
+    with caplog.at_level("WARNING", logger="nbest.service"):
+        client = make_client()
+    told_of = [record.getMessage() for record in caplog.records if "no model's name" in record.getMessage()]
+    assert told_of == [f"'my model' in {world.models} is no model's name: it is not served"]
+    names = {model["name"] for model in client.get("/v1/models").json()["models"]}
+    assert names == {"broken", "fine", "local", "small"}

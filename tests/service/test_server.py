@@ -22,7 +22,9 @@ def test_a_model_that_cannot_be_preloaded_ends_the_process_with_its_error(
     app = create_app(world.settings(preload="small,broken"), opener=opener, shipped=["small"])
     monkeypatch.setattr(server, "create_app", lambda _: app)
     before = gc.get_threshold()
-    with pytest.raises(ModelFileError, match="the model 'broken' cannot be loaded: corrupt or truncated"):
+    with pytest.raises(
+        ModelFileError, match=r"the model 'broken' cannot be loaded: model.safetensors: corrupt or truncated"
+    ):
         server.run(world.settings(port=0))
     assert seen == [1_000, 1_000]  # the collector was calm while it served
     assert gc.get_threshold() == before
