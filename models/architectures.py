@@ -268,14 +268,20 @@ def _equal_parameters(shape: dict[str, Any], dense_hidden_size: int) -> list[flo
 
 
 def low_rank(
-    vocabulary_size: int, hidden_size: int, layers: int, *, rank: Width = 128, **options: Unpack[MoreOptions]
+    vocabulary_size: int,
+    hidden_size: int,
+    layers: int,
+    *,
+    rank: Width | None = None,
+    **options: Unpack[MoreOptions],
 ) -> LanguageModelConfig:
     """An LSTM with projection: one factor of rank r serves recurrence, next layer and output (Eqs. 12-14).
 
     Embedding and output are (V, r), as LR LSTM 650-650 of Grachev, Ignatov and Savchenko has them.
 
-    rank   r
+    rank   r; by default 128, or half the hidden size where that is less
     """
+    rank = rank or min(128, max(1, hidden_size // 2))
     return LanguageModelConfig(
         **_common("low-rank", vocabulary_size, hidden_size, layers, rank),
         projection_size=rank,
@@ -288,12 +294,18 @@ def low_rank(
 
 
 def projected(
-    vocabulary_size: int, hidden_size: int, layers: int, *, rank: Width = 64, **options: Unpack[MoreOptions]
+    vocabulary_size: int,
+    hidden_size: int,
+    layers: int,
+    *,
+    rank: Width | None = None,
+    **options: Unpack[MoreOptions],
 ) -> LanguageModelConfig:
     """Embedding and output of rank r: the baseline PM of the slim paper.
 
-    rank   r
+    rank   r; by default 64, or half the hidden size where that is less
     """
+    rank = rank or min(64, max(1, hidden_size // 2))
     return LanguageModelConfig(
         **_common("projected", vocabulary_size, hidden_size, layers),
         embedding=LowRankSpec(rank=rank),

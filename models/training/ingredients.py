@@ -24,6 +24,8 @@ from nbest.errors import ConfigError
 from nbest.files import read_lines
 from nbest.signature import sha256_file
 
+MANY_UNKNOWN = 0.3  # of a validation text: of another language or case than the training text
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -87,6 +89,8 @@ def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingre
         vocabulary = replace(vocabulary, running=True)
     train = Corpus.from_lines(vocabulary, _lines(texts.train), str(texts.train))
     valid = Corpus.from_lines(vocabulary, _lines(texts.valid), str(texts.valid))
+    if (unknown := float(np.mean(valid.tokens == vocabulary.unknown_id))) > MANY_UNKNOWN:
+        notes.append(f"warning: {unknown:.0%} of the words of {texts.valid} are unknown")
     torch.manual_seed(recipe.seed)
     recipe, config = _configuration(recipe, vocabulary, sources.init)
     if sources.init is None:

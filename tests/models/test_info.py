@@ -80,3 +80,12 @@ def test_file_holds_what_the_parts_say(saved: Callable[..., Checkpoint], system:
     extras = sum(-(-part.extra_bytes // 1) for part in described.parts)
     assert described.weights_bytes == header + bodies + extras
     assert described.vocabulary_bytes == (described.path / "vocabulary.json").stat().st_size
+
+
+@pytest.mark.parametrize("system", ["low-rank", "projected"])
+@pytest.mark.parametrize("cells", [16, 64, 512])
+def test_models_of_low_rank_are_smaller_by_default(system: str, cells: int) -> None:
+    def numbers(of: str) -> int:
+        return sum(part.parameters for part in _parts(of, 10_000, cells).values())
+
+    assert numbers(system) < 0.7 * numbers("lstm")

@@ -256,3 +256,13 @@ def test_an_empty_text_is_named(run: Any, tmp_path: Path) -> None:
     result = run("train", *arguments)
     assert result.exit_code == 2
     assert f"{tmp_path / 'empty.txt'}: no word left for the vocabulary" in result.stderr
+
+
+def test_a_validation_text_of_unknown_words_is_told_of(
+    run: Any, trained: Any, text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other.txt").write_text("UN HOMME is riding\n" * 5)
+    arguments = ["--train", text, "--valid", tmp_path / "other.txt", "--out", tmp_path / "m", "--epochs", 1]
+    result = run("train", *arguments, "--hidden-size", 8)
+    assert f"warning: 50% of the words of {tmp_path / 'other.txt'} are unknown" in result.stderr
+    assert "are unknown" not in trained("plain").stderr
