@@ -1,7 +1,7 @@
 """What produced a number, in one line: ``nbest:0.1.0|small:sha256:ab12cd34|precision:fp32``."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from nbest import __version__
@@ -17,6 +17,11 @@ def signature(parts: Mapping[str, object]) -> str:
             raise ValueError(f"a signature field holds no '|' and no newline: {text!r}")
         fields.append(text)
     return "|".join(fields)
+
+
+def precision_of(digests: Iterable[str]) -> str:
+    """How scores of models with these digests were computed: what is not exact is bound in its digest."""
+    return "int8" if any(digest.endswith("+int8") for digest in digests) else "fp32"
 
 
 def sha256_hex(*chunks: bytes) -> str:

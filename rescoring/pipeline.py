@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbest.errors import ConfigError, FormatError, WeightsError, shorten
-from nbest.signature import sha256_hex, signature
+from nbest.signature import precision_of, sha256_hex, signature
 from rescoring import loglinear
 from rescoring.features import WORD_COUNT, add_external, add_scores, oov_name
 from rescoring.formats.moses import DECODER_TOTAL, MosesRecord
@@ -301,8 +301,8 @@ def ranking_signature(
     which = f"untuned:spread:{SCALE:g}"
     if weights is not None:
         which = f"{name}:sha256:{sha256_hex(dump_weights(weights).encode())}"
-    precision = "int8" if any(digest.endswith("+int8") for digest in models.values()) else "fp32"
-    return signature({**models, "weights": which, "precision": precision, "text": text_of(weights, text)})
+    parts = {"weights": which, "precision": precision_of(models.values()), "text": text_of(weights, text)}
+    return signature({**models, **parts})
 
 
 def _is_ours(name: str, models: Sequence[str]) -> bool:

@@ -59,7 +59,7 @@ def score(
     """
     from nbest.errors import ConfigError
     from nbest.files import write_whole
-    from nbest.signature import signature
+    from nbest.signature import precision_of, signature
     from rescoring.text import DEFAULT_PIPELINE, get_pipeline
 
     prepare = get_pipeline(text or DEFAULT_PIPELINE)
@@ -72,7 +72,6 @@ def score(
         scorer = open_scorer(lm, self_normalized=self_normalized, precision=precision)
     else:
         scorer = open_remote(service, lm)
-        precision = "int8" if scorer.digest.endswith("+int8") else "fp32"
     sums = _Sums(exact=not self_normalized)
     with write_whole(out) as stream:
         texts = _texts(sentences, list_format, words_txt, beam_size)
@@ -83,7 +82,7 @@ def score(
     name = scorer.name.replace("|", "_").replace(
         "\n", "_"
     )  # what parts a signature, a directory may be called
-    parts = {name: scorer.digest, "precision": precision, "text": prepare.name}
+    parts = {name: scorer.digest, "precision": precision_of([scorer.digest]), "text": prepare.name}
     click.echo(f"signature {signature(parts)}", err=True)
 
 
