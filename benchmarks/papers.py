@@ -141,7 +141,8 @@ def how_made(training: Mapping[str, Any], recipes: Mapping[str, Recipe]) -> str:
     """The shipped recipe that a model's own differs least from, and in what; what it came from and became."""
     own = make_recipe(training["recipe"])
     name, changes = min(
-        ((name, changed(recipe, own)) for name, recipe in recipes.items()), key=lambda pair: len(pair[1])
+        ((name, changed(recipe, own)) for name, recipe in recipes.items()),
+        key=lambda pair: (len(pair[1]), recipes[pair[0]].system != "lstm"),  # of equally far ones the dense
     )
     parts = [f"`{name}`", *(f"{key} {value}" for key, value in changes.items())]
     for role, word in (("init", "from"), ("teacher", "taught by")):
