@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 460, 62, 24, 30, 46
 FINE = (1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.4, 2.6, 2.8, 3, 3.5, 4, 5, 6, 8)  # ticks of a decade
+FAR = 1.6  # times the best perplexity
 PLAIN_SYSTEMS = {"lstm", "projected"}
 PLAIN_KINDS = {"dense", "quantized", "low_rank", "low_rank, in bytes"}
 CORPORA = {  # which perplexity is drawn, and what it is called
@@ -55,15 +56,27 @@ def models_of(results: Mapping[str, Mapping[str, Any]], corpus: str) -> list[Mod
 
 def to_beat(models: Sequence[Model]) -> list[Model]:
     """Plain models that no smaller plain one equals; smallest first."""
+    return frontier([model for model in models if model.is_plain])
+
+
+def frontier(models: Sequence[Model]) -> list[Model]:
+    """Models that no smaller one equals; smallest first, as `models` are."""
     best: list[Model] = []
     for model in models:
-        if model.is_plain and (not best or model.perplexity < best[-1].perplexity):
+        if not best or model.perplexity < best[-1].perplexity:
             best.append(model)
     return best
 
 
-def picture(models: Sequence[Model], title: str) -> str:
-    """An SVG document; both axes are logarithmic."""
+def picture(every: Sequence[Model], title: str) -> str:
+    """An SVG document; both axes are logarithmic.
+
+    Names stand where there is room, first those of the best of their size. Models far above the best one are
+    named below, so that the others are not pressed together.
+    """
+    most = FAR * min(model.perplexity for model in every)
+    models = [model for model in every if model.perplexity <= most]
+    far = [f"{model.name} ({model.perplexity:.0f})" for model in every if model.perplexity > most]
     sizes, values = [m.size for m in models], [m.perplexity for m in models]
     x_of = _scale(min(sizes) / 1.25, max(sizes) * 1.25, LEFT, WIDTH - RIGHT)
     y_of = _scale(min(values) / 1.03, max(values) * 1.06, HEIGHT - BOTTOM, TOP)
@@ -83,7 +96,12 @@ def picture(models: Sequence[Model], title: str) -> str:
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4.5">'
             f"<title>{escape(label)}</title></circle>"
         )
-        body.append(_label(model, x, y, taken))
+    best = {model.name for model in (*line, *frontier(models))}
+    named_first = sorted(models, key=lambda one: one.name not in best)
+    body += [_label(one, x_of(one.size), y_of(one.perplexity), taken) for one in named_first]
+    if far:
+        said = f"above the picture: {', '.join(far)}"
+        body.append(f'<text x="{WIDTH - RIGHT}" y="18" text-anchor="end">{escape(said)}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'font-family="sans-serif" font-size="12"><title>{escape(title)}</title><style>{STYLE}</style>'
@@ -121,18 +139,16 @@ def _ticks(low: float, high: float, steps: Sequence[float] = (1, 2, 5)) -> list[
 
 
 def _label(model: Model, x: float, y: float, taken: list[tuple[float, float, float]]) -> str:
-    """The name beside its point, where it covers no other name."""
+    """The name beside its point, where it covers no other name; nothing where there is no room."""
     width = 6.4 * len(model.name)
-    places = [
-        (side, dy)
-        for dy in (-7, 16, -20, 29, -33, 42, -46, 55, -59, 68)
-        for side in ("start", "end", "middle")
-    ]
+    places = [(side, dy) for dy in (-7, 16, -20, 29) for side in ("start", "end", "middle")]
     for side, dy in places:
         left = x + {"start": 6, "end": -6 - width, "middle": -width / 2}[side]
         free = all(left + width < a or b < left or abs(y + dy - c) > 12 for a, b, c in taken)
         if free and left > LEFT and left + width < WIDTH and TOP + 8 < y + dy < HEIGHT - BOTTOM:
             break
+    else:
+        return ""
     taken.append((left, left + width, y + dy))
     kind = "" if model.is_plain else ' class="own-text"'
     return f'<text{kind} x="{left:.1f}" y="{y + dy:.1f}">{escape(model.name)}</text>'

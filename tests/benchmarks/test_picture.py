@@ -76,7 +76,17 @@ def test_names_do_not_cover_each_other() -> None:
             name
         )
         boxes.append((left, left + 6 * len(name), base))
-    assert len(boxes) == 8
+    assert len(boxes) == 7  # of eight so near each other; the best of its size is among them
+    assert "model-0</text>" in drawn
+
+
+def test_models_far_above_the_best_do_not_press_the_others_together() -> None:
+    near = [Model("a", 10**6, 90.0, True), Model("b", 2 * 10**6, 80.0, False)]
+    drawn = picture([*near, Model("awful & far", 10**6, 350.4, False)], "far")
+    assert "above the picture: awful &amp; far (350)</text>" in drawn
+    assert drawn.replace("above the picture: awful &amp; far (350)", "").count("awful") == 0
+    circles = re.findall(r"<circle[^>]*/?>", drawn)
+    assert circles == re.findall(r"<circle[^>]*/?>", picture(near, "near"))
 
 
 @pytest.mark.parametrize("count", [1, 2])
