@@ -181,7 +181,7 @@ def test_answers_do_not_wait_for_acknowledgements(host: str) -> None:
     ("flags", "words"),
     [
         (["--preload", "small,nosuch"], "no such model; expected one of bad, "),
-        (["--preload", "bad"], "the model 'bad' cannot be loaded: model file is missing"),
+        (["--preload", "bad"], "the model 'bad' cannot be loaded: vocabulary.json: model file is missing"),
         (["--device", "tpu"], "expected cpu, cuda or cuda:N; got 'tpu'"),
         (["--device", "cuda:999"], "NBEST_DEVICE: no such device here; expected cpu"),
         (["--host", "0.0.0.0"], "others reach 0.0.0.0, and the service has no keys; expected --keys FILE"),
