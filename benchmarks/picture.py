@@ -141,7 +141,8 @@ def _ticks(low: float, high: float, steps: Sequence[float] = (1, 2, 5)) -> list[
 def _label(model: Model, x: float, y: float, taken: list[tuple[float, float, float]]) -> str:
     """The name beside its point, where it covers no other name; nothing where there is no room."""
     width = 6.4 * len(model.name)
-    places = [(side, dy) for dy in (-7, 16, -20, 29) for side in ("start", "end", "middle")]
+    offsets = (-7, 16, -20, 29, -33, 42, -46, 55, -59, 68)
+    places = [(side, dy) for dy in offsets for side in ("start", "end", "middle")]
     for side, dy in places:
         left = x + {"start": 6, "end": -6 - width, "middle": -width / 2}[side]
         free = all(left + width < a or b < left or abs(y + dy - c) > 12 for a, b, c in taken)

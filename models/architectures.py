@@ -352,7 +352,7 @@ SYSTEMS: dict[str, Callable[..., LanguageModelConfig]] = {
 
 
 def architecture(
-    system: str, vocabulary_size: int, hidden_size: int, layers: int = 1, **options: Any
+    system: str, vocabulary_size: int, hidden_size: int, layers: int = 1, /, **options: Any
 ) -> LanguageModelConfig:
     """The configuration of a named system; raises ConfigError for an unknown name or bad options."""
     check_options(system, options)

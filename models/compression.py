@@ -61,28 +61,25 @@ def plan_for(config: LanguageModelConfig, spec: MatrixSpec, only: Sequence[str] 
         slot for slot in config.slots() if slot.spec.kind in spec.made_from and slot.place not in spec.refused
     ]
     if not fitting:
-        kinds = ", ".join(sorted({slot.spec.kind for slot in config.slots()}))
-        raise ConfigError(
-            f"no matrix of the model can become {spec.kind}",
-            expected=" or ".join(spec.made_from) or "none",
-            got=kinds,
-        )
+        raise _none_fits(config, f"no matrix of the model can become {spec.kind}", spec.made_from)
     return {slot.name: spec for slot in fitting}
 
 
 def int8_plan(config: LanguageModelConfig, only: Sequence[str] | None = None) -> Plan:
     """A byte a number: of dense matrices, and of what all others but binary ones are made of."""
-    specs = {slot.name: slot.spec for slot in config.slots()}
     able = (*QuantizedSpec.made_from, *InBytesSpec.made_from)
-    names = (
-        [name for name, spec in specs.items() if spec.kind in able] if only is None else _named(config, only)
-    )
-    if not names:
-        kinds = ", ".join(sorted({spec.kind for spec in specs.values()}))
-        raise ConfigError(
-            "no matrix of the model has numbers of 32 bits", expected=" or ".join(able), got=kinds
-        )
-    return {name: _in_bytes(specs[name]) for name in names}
+    named = None if only is None else _named(config, only)
+    slots = [
+        slot for slot in config.slots() if (slot.spec.kind in able if named is None else slot.name in named)
+    ]
+    if not slots:
+        raise _none_fits(config, "no matrix of the model has numbers of 32 bits", able)
+    return {slot.name: _in_bytes(slot.spec) for slot in slots}
+
+
+def _none_fits(config: LanguageModelConfig, what: str, kinds: Sequence[str]) -> ConfigError:
+    there = ", ".join(sorted({slot.spec.kind for slot in config.slots()}))
+    return ConfigError(what, expected=" or ".join(kinds) or "none", got=there)
 
 
 def _in_bytes(spec: MatrixSpec) -> MatrixSpec:
@@ -220,19 +217,16 @@ def derived_card(source: Checkpoint, name: str, done: Mapping[str, Any]) -> Mode
 def _by_slot(config: LanguageModelConfig, plan: Plan) -> dict[str, MatrixSpec]:
     """The plan with every kind of slot replaced by its slots."""
     slots = {slot.name: slot for slot in config.slots()}
-    found: dict[str, MatrixSpec] = {}
-    _named(config, list(plan))
-    for key, spec in plan.items():
-        for name in _named(config, [key]):
-            _check_made_from(slots[name], spec)
-            found[name] = spec
+    found = {name: plan[key] for name, key in _named(config, list(plan)).items()}
+    for name, spec in found.items():
+        _check_made_from(slots[name], spec)
     return found
 
 
-def _named(config: LanguageModelConfig, keys: Sequence[str]) -> list[str]:
-    """The slots of these names and kinds, none twice."""
+def _named(config: LanguageModelConfig, keys: Sequence[str]) -> dict[str, str]:
+    """The slots that these names and kinds of slots mean, none twice, each with its key."""
     slots = {slot.name: slot for slot in config.slots()}
-    found: list[str] = []
+    found: dict[str, str] = {}
     for key in keys:
         names = [slot.name for slot in slots.values() if key in (slot.name, slot.place)]
         if not names:
@@ -241,7 +235,7 @@ def _named(config: LanguageModelConfig, keys: Sequence[str]) -> list[str]:
         for name in names:
             if name in found:
                 raise ConfigError("a matrix is named twice", got=f"{name}, by {key} too")
-            found.append(name)
+            found[name] = key
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models import checkpoint
-from models.architectures import architecture, check_options
+from models.architectures import architecture
 from models.checkpoint import Checkpoint
 from models.config import LanguageModelConfig
 from models.dropout import Dropout
@@ -146,7 +146,6 @@ def _configuration(
         if "options" not in recipe.model_fields_set and all(getattr(recipe, n) == own[n] for n in named):
             return recipe.model_copy(update=own), config
         recipe = recipe.model_copy(update={name: own[name] for name in own.keys() - named})
-    check_options(recipe.system, recipe.options)
     shape = (recipe.system, len(vocabulary), recipe.hidden_size, recipe.layers)
     return recipe, architecture(*shape, **recipe.options)
 

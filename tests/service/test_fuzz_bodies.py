@@ -176,7 +176,7 @@ def test_json_of_every_kind(bounded: TestClient, fuzz: Fuzz) -> None:
     documented = bounded.get("/openapi.json").json()["paths"]
     seen: Counter[int] = Counter()
 
-    @fuzz(150)
+    @fuzz(600)
     @given(st.randoms(use_true_random=False))
     def holds(rng: random.Random) -> None:
         path = rng.choice(list(VALID))
@@ -192,7 +192,7 @@ def test_json_of_every_kind(bounded: TestClient, fuzz: Fuzz) -> None:
         seen[answer.status_code] += 1
 
     holds()
-    assert min(seen[200] + seen[201], seen[400] + seen[422], seen[413], seen[415]) > 0, seen
+    assert min(seen[200] + seen[201], seen[400], seen[413], seen[415], seen[422]) > 0, seen
 
 
 def test_moses_of_every_kind(bounded: TestClient, fuzz: Fuzz) -> None:

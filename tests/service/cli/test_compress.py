@@ -163,7 +163,10 @@ def test_mistakes_are_named_and_nothing_is_written(
 def test_a_model_without_dense_matrices(run: Any, tiny: Path, tmp_path: Path) -> None:
     result = run("compress", tiny, "--out", tmp_path / "out", "--int8")
     assert result.exit_code == 2
-    assert "no matrix of the model has numbers of 32 bits; expected dense or slim or " in result.stderr
+    assert (
+        "no matrix of the model has numbers of 32 bits; expected dense or slim or frequency or low_rank or "
+        "tensor_train or pruned; got binary" in result.stderr
+    )
 
 
 def test_a_model_is_not_overwritten(run: Any, dense: Path) -> None:
