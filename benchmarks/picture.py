@@ -72,7 +72,7 @@ def picture(every: Sequence[Model], title: str) -> str:
     """An SVG document; both axes are logarithmic.
 
     Names stand where there is room, first those of the best of their size. Models far above the best one are
-    named below, so that the others are not pressed together.
+    named in a line, so that the others are not pressed together.
     """
     most = FAR * min(model.perplexity for model in every)
     models = [model for model in every if model.perplexity <= most]
