@@ -119,11 +119,12 @@ def test_errors_of_a_task_come_in_their_turn_as_they_are() -> None:
         list(in_order(Unopened(), range(4), 2))
 
 
-def test_a_process_that_dies_in_the_middle_of_its_answer_hangs_nobody() -> None:
+def test_a_process_that_dies_in_the_middle_of_its_answer_hangs_nobody(tmp_path: Path) -> None:
     """An answer larger than a pipe, half of it written: the reader gets an end, not a wait."""
     said: list[str] = []
-    results = in_order(Large(), range(6), 2, said.append)
+    results = in_order(Large(tmp_path), range(6), 2, said.append)
     found = [next(results)]
+    (tmp_path / "taken").touch()
     time.sleep(1)  # nobody reads meanwhile: the other process is stuck in its answer
     for process in multiprocessing.active_children():
         process.kill()
@@ -134,10 +135,19 @@ def test_a_process_that_dies_in_the_middle_of_its_answer_hangs_nobody() -> None:
 
 @dataclass(frozen=True)
 class Large:
+    """Two processes are at the first two tasks; the second answers when the first's answer was taken."""
+
+    folder: Path
+
     def __call__(self) -> Callable[[int], bytes]:
         return self.run
 
-    def run(self, _number: int) -> bytes:
+    def run(self, number: int) -> bytes:
+        if number == 1:
+            (self.folder / "begun").touch()
+        awaited = {0: "begun", 1: "taken"}.get(number)
+        while awaited and not (self.folder / awaited).exists():
+            time.sleep(0.01)
         return b"x" * (1 << 22)
 
 
