@@ -27,9 +27,9 @@ class Teacher:
         if theirs != mine or checkpoint.vocabulary.segmenter != vocabulary.segmenter:
             different = sum(a != b for a, b in zip(theirs, mine, strict=False))
             raise ConfigError(
-                "the teacher has another vocabulary: prepare both models from the same text and settings",
+                "the teacher has another vocabulary than the model that is started from",
                 where=str(checkpoint.path),
-                expected=f"the {len(mine)} words of the training text",
+                expected=f"the {len(mine)} words of that",
                 got=f"{len(theirs)} words, {different} ids of them with another word",
             )
         self.model = checkpoint.model

@@ -84,9 +84,10 @@ class Ingredients:
 
 def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingredients:
     """Read the texts, build the model; raises ConfigError where they cannot go together."""
-    vocabulary, notes = _vocabulary(recipe, texts, sources.init)
-    if sources.init is None and recipe.state == "stream":
-        vocabulary = replace(vocabulary, running=True)
+    vocabulary, notes = _vocabulary(recipe, texts, sources)
+    recipe = recipe.model_copy(update={"lowercase": vocabulary.lowercase})
+    if sources.init is None:
+        vocabulary = replace(vocabulary, running=recipe.state == "stream")
     train = Corpus.from_lines(vocabulary, _lines(texts.train), str(texts.train))
     valid = Corpus.from_lines(vocabulary, _lines(texts.valid), str(texts.valid))
     if (unknown := float(np.mean(valid.tokens == vocabulary.unknown_id))) > MANY_UNKNOWN:
@@ -99,17 +100,16 @@ def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingre
         model, more = start_from(sources.init, config)
         notes += more
     model = model.to(device)
-    loss = _loss(recipe, model, vocabulary, train, sources.teacher)
-    last_loss = ChunkedCrossEntropy(model) if recipe.full_epochs else loss
-    return Ingredients(
-        recipe, vocabulary, train, valid, model, loss, last_loss, _dropout(recipe), tuple(notes)
-    )
+    losses = _losses(recipe, model, vocabulary, train, sources.teacher)
+    return Ingredients(recipe, vocabulary, train, valid, model, *losses, _dropout(recipe), tuple(notes))
 
 
-def _vocabulary(recipe: Recipe, texts: Texts, init: Checkpoint | None) -> tuple[Vocabulary, list[str]]:
-    """The words of the model that is started from, or of the training text; notes."""
-    if init is not None:
-        return init.vocabulary, [f"starting from {init.path}: its {len(init.vocabulary)} words are kept"]
+def _vocabulary(recipe: Recipe, texts: Texts, sources: Sources) -> tuple[Vocabulary, list[str]]:
+    """The words of the model that is started from, or else of the teacher, or of the training text; notes."""
+    for source, how in ((sources.init, "starting"), (sources.teacher, "learning")):
+        if source is not None:
+            words = source.vocabulary
+            return words, [f"{how} from {source.path}: its {len(words)} words are kept"]
     if recipe.segmenter == "sentencepiece" and recipe.vocabulary_size is not None:
         made = build_piece_vocabulary(
             _lines(texts.train),
@@ -140,7 +140,6 @@ def _configuration(
     """
     if init is not None:
         config = init.model.config
-        recipe = recipe.model_copy(update={"lowercase": vocabulary.lowercase})
         own = {"system": config.system, "hidden_size": config.hidden_size, "layers": config.layers}
         named = own.keys() & recipe.model_fields_set
         if "options" not in recipe.model_fields_set and all(getattr(recipe, n) == own[n] for n in named):
@@ -150,24 +149,29 @@ def _configuration(
     return recipe, architecture(*shape, **recipe.options)
 
 
-def _loss(
+def _losses(
     recipe: Recipe, model: LanguageModel, vocabulary: Vocabulary, train: Corpus, teacher: Checkpoint | None
-) -> TrainingLoss:
+) -> tuple[TrainingLoss, TrainingLoss]:
+    """The loss, and that of the recipe's `full_epochs`; a teacher is for the full softmax."""
+    full: TrainingLoss = ChunkedCrossEntropy(model)
     if teacher is not None:
-        if recipe.loss != "full":
-            raise ConfigError("a teacher needs the full softmax", got=f"loss {recipe.loss!r}")
-        return DistilledCrossEntropy(
-            model,
-            Teacher(teacher, vocabulary),
-            weight=recipe.teacher_weight,
-            temperature=recipe.teacher_temperature,
+        weight, temperature = recipe.teacher_weight, recipe.teacher_temperature
+        full = DistilledCrossEntropy(
+            model, Teacher(teacher, vocabulary), weight=weight, temperature=temperature
         )
+        if recipe.loss != "full" and not recipe.full_epochs:
+            raise ConfigError(
+                "a teacher needs the full softmax",
+                expected="loss full; or sampled, with full_epochs that it teaches",
+                got=f"loss {recipe.loss!r}",
+            )
     if recipe.loss == "full":
-        return ChunkedCrossEntropy(model)
+        return full, full
     counts = np.bincount(train.tokens, minlength=len(vocabulary)).astype(np.float64)
     counts[vocabulary.end_id] = train.sentences
     noise = Noise(counts, recipe.samples)
-    return NoiseContrastive(model, noise) if recipe.loss == "nce" else SampledCrossEntropy(model, noise)
+    loss = NoiseContrastive(model, noise) if recipe.loss == "nce" else SampledCrossEntropy(model, noise)
+    return loss, full if recipe.full_epochs else loss
 
 
 def _dropout(recipe: Recipe) -> Dropout:

@@ -32,7 +32,7 @@ class Recipe(BaseModel):
 
     loss            `full` softmax; `sampled`: importance sampling; `nce`: noise contrastive estimation;
                     both with `samples` noise words a batch
-    full_epochs     after `sampled`: so many of the last epochs with the full softmax
+    full_epochs     after `sampled`: so many of the last epochs with the full softmax; a teacher teaches these
     teacher_weight, teacher_temperature   a and T of distillation, where there is a teacher
     ar_alpha, tar_beta   activation and temporal activation regularisation of the last layer's outputs
 

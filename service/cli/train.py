@@ -111,8 +111,8 @@ def _check_place(path: str) -> None:
 @click.option(
     "--teacher",
     metavar="MODEL",
-    help="Learn from a trained model of the same words beside the text (teacher_weight, "
-    "teacher_temperature).",
+    help="Learn from a trained model, a directory or one that ships, beside the text: its words are the new "
+    "model's (teacher_weight, teacher_temperature).",
 )
 @click.option("--hidden-size", type=int, help="Cells of each LSTM layer; also the size of word vectors.")
 @click.option("--layers", type=int, help="LSTM layers.")
@@ -191,8 +191,9 @@ def train(
     values = {name: value for name, value in named.items() if value is not None} | changes
     if system_options:
         values["options"] = system_options
-    if init is not None:
-        _check_words(values)
+    for option, source in (("--init", init), ("--teacher", teacher)):
+        if source is not None:
+            _check_words(values, option)
     if teacher is None:
         _check_no_teacher(values)
     file = None if recipe is None else _recipe_path(recipe)
@@ -222,12 +223,12 @@ def train(
     ).run()
 
 
-def _check_words(given: dict[str, Any]) -> None:
-    """Raises ConfigError for what would choose the words of a model that has its own."""
+def _check_words(given: dict[str, Any], option: str) -> None:
+    """Raises ConfigError for what would choose the words where a model has its own."""
     if chosen := given.keys() & WORDS:
         raise ConfigError(
-            "the words are those of the model that is started from",
-            where="--init",
+            "the words are those of that model",
+            where=option,
             expected=f"none of {', '.join(WORDS)}",
             got=", ".join(sorted(chosen)),
         )

@@ -53,6 +53,7 @@ RUNS: list[dict[str, Any]] = [
     {"schedule": "halve", "patience": 1, "longest": 3, "state": "sentence", "teacher": True},
     {**SGD, "precision": "bf16", "state": "stream", "loss": "sampled", "full_epochs": 2},
     {**AWD, "precision": "bf16", "state": "stream", "teacher": True},
+    {"schedule": "cosine", "state": "stream", "loss": "sampled", "full_epochs": 2, "teacher": True},
 ]
 
 

@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from models.compression import compress, slim_plan
 from models.matrices.slim import SlimMatrix
 from models.scoring.scorer import LanguageModelScorer
 from models.training.corpus import Corpus
+from models.training.distillation import DistilledCrossEntropy
 from models.training.evaluation import normalizer_spread, perplexity
 from models.training.ingredients import Texts
 from models.training.recipe import Recipe, make_recipe
@@ -85,9 +86,13 @@ def test_a_model_of_pieces(tmp_path: Path, texts: Texts, fast: Make) -> None:
     assert catalog.open_scorer(str(tmp_path / "out")).score(["catdog"]).oov_counts.tolist() == [0]
     again = Trainer(fast(epochs=1), texts, tmp_path / "again", init=tmp_path / "out")
     assert again.ingredients.vocabulary == loaded.vocabulary
-    words_only = fast(epochs=1)
-    with pytest.raises(ConfigError, match="the teacher has another vocabulary"):
-        Trainer(words_only, texts, tmp_path / "student", teacher=tmp_path / "out")
+    student = Trainer(fast(epochs=1), texts, tmp_path / "student", teacher=tmp_path / "out")
+    assert student.ingredients.vocabulary == loaded.vocabulary
+    Trainer(fast(epochs=1), texts, tmp_path / "words").run()
+    with pytest.raises(
+        ConfigError, match="the teacher has another vocabulary than the model that is started"
+    ):
+        Trainer(fast(), texts, tmp_path / "other", init=tmp_path / "words", teacher=tmp_path / "out")
 
 
 @pytest.mark.parametrize("loss", ["full", "sampled", "nce"])
@@ -302,8 +307,41 @@ def test_a_student_learns_from_its_teacher(tmp_path: Path, texts: Texts, fast: M
     assert found[-1] < 3.5 < found[0]
     card = checkpoint.load(tmp_path / "student").card
     assert card.training["teacher"] == {"name": "teacher", "digest": teacher.digest}
-    with pytest.raises(ConfigError, match="a teacher needs the full softmax; got loss 'nce'"):
-        Trainer(fast(loss="nce"), texts, tmp_path / "other", teacher=tmp_path / "teacher")
+    for loss in ("nce", "sampled"):
+        with pytest.raises(
+            ConfigError, match=f"a teacher needs the full softmax.*full_epochs.*got loss '{loss}'"
+        ):
+            Trainer(fast(loss=loss), texts, tmp_path / "other", teacher=tmp_path / "teacher")
+
+
+def test_a_teacher_teaches_the_last_epochs_of_sampled_words(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """The same model as without one before these, another after them."""
+    Trainer(fast(epochs=10), texts, tmp_path / "teacher").run()
+    recipe = fast(epochs=3, loss="sampled", full_epochs=1)
+    alone = Trainer(recipe, texts, tmp_path / "alone")
+    alone.run()
+    taught = Trainer(recipe, texts, tmp_path / "taught", teacher=tmp_path / "teacher")
+    taught.run()
+    assert isinstance(taught.loss, DistilledCrossEntropy)
+    assert _perplexities(taught)[:2] == _perplexities(alone)[:2]
+    assert _perplexities(taught)[2] != _perplexities(alone)[2]
+
+
+def test_a_student_reads_any_text_with_its_teachers_words(tmp_path: Path, texts: Texts, fast: Make) -> None:
+    """The words of its own text that the teacher does not know are <unk>; its state is its own recipe's."""
+    Trainer(fast(epochs=1, lowercase=True), texts, tmp_path / "teacher").run()
+    teacher = checkpoint.load(tmp_path / "teacher").vocabulary
+    for name in ("train", "valid"):
+        (tmp_path / name).write_text(getattr(texts, name).read_text().upper() + "STRANGE\n")
+    own = Texts(tmp_path / "train", tmp_path / "valid")
+    lines: list[str] = []
+    recipe = fast(epochs=1, state="stream")
+    Trainer(recipe, own, tmp_path / "student", teacher=tmp_path / "teacher", report=lines.append).run()
+    assert f"learning from {tmp_path / 'teacher'}: its {len(teacher)} words are kept" in lines
+    student = checkpoint.load(tmp_path / "student")
+    assert student.vocabulary == replace(teacher, running=True)
+    assert student.card.oov_rate["validation"] > 0
+    assert student.vocabulary.encode("STRANGE") == ([teacher.unknown_id], 1)
 
 
 def test_adapting_a_trained_model_to_a_text(tmp_path: Path, texts: Texts, fast: Make) -> None:
