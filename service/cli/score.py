@@ -27,7 +27,11 @@ _BLOCK = 4096  # sentences scored at once
     help="A directory, a shipped model's name, or kenlm:FILE.",
 )
 @click.option("--print-text", is_flag=True, help="Print the sentence too.")
-@click.option("--tokens", is_flag=True, help="One line per token instead: sentence, token, log-prob, OOV.")
+@click.option(
+    "--tokens",
+    is_flag=True,
+    help="One line per token instead: sentence, token (a TAB within it as \\t), log-prob, OOV.",
+)
 @options.model_text
 @options.list_format
 @options.words
@@ -159,7 +163,8 @@ def _token_lines(scorer: "TokenScorer", block: list[str], sums: _Sums, print_tex
     for text, found in zip(block, scorer.score_tokens(block), strict=True):
         number = sums.sentences + 1
         for one in found:
-            line = f"{number}\t{one.token}\t{one.nat_log_prob:.6f}\t{int(one.is_oov)}"
+            token = one.token.replace("\t", r"\t")  # columns stay four: words are split at spaces only
+            line = f"{number}\t{token}\t{one.nat_log_prob:.6f}\t{int(one.is_oov)}"
             yield f"{line}\t{text}" if print_text else line
         total = math.fsum(one.nat_log_prob for one in found)
         sums.add(total, len(found), sum(one.is_oov for one in found))

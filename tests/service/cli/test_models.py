@@ -30,6 +30,8 @@ def test_score_tokens(run: Any) -> None:
         "2\tman\t-2.000000\t0\n2\t</s>\t-0.500000\t0\n"
     )
     assert "tokens 5  oov 1" in result.stderr
+    odd = run("score", "--lm", "small", "--tokens", given="a zeb\tra\n")
+    assert odd.stdout.split("\n")[1] == "1\tzeb\\tra\t-8.000000\t1"
 
 
 def test_score_splits_lines_at_newlines_only(run: Any) -> None:
