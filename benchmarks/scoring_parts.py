@@ -1,11 +1,11 @@
 """Microseconds that a prefix costs by part, exact and int8, on one thread and on more.
 
-    python benchmarks/scoring_parts.py --model lstm-512-10k --out benchmarks/results
+    python benchmarks/scoring_parts.py --data ../shared/data --model lstm-512-10k --out benchmarks/results
 
-The step reads 512 prefixes, the normaliser 2,048 outputs of texts that the model makes up; the best of
-several runs counts:
-what else the machine does is left out as far as can be. Beside them, what more threads do for torch's own
-product of 512 by 512 by 2,048.
+The step reads 512 prefixes, the normaliser 2,048 outputs of texts that the model makes up; the whole is
+translation lists (without --data, made-up ones) from text to score. The best of several runs counts: what
+else the machine does is left out as far as can be. Beside them, what more threads do for torch's own product
+of 512 by 512 by 2,048.
 """
 
 import argparse
@@ -16,16 +16,19 @@ from typing import Any
 
 import harness
 import numpy as np
+import scoring
 import torch
 
 from models import catalog, checkpoint
 from models.language_model import LanguageModel
 from models.scoring.engine import Precision
 from models.scoring.native_engine import NativeEngine
+from models.scoring.scorer import LanguageModelScorer
 from models.scoring.sketch import talk
 from nbest.files import write_whole
 
 PREFIXES, OUTPUTS = 512, 2048
+WHOLE_ROUNDS = 9  # at most: lists take thousands of times as long as a step
 
 
 def main() -> None:
@@ -33,16 +36,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", action="append", required=True)
     parser.add_argument("--most-threads", type=int, default=2)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--lists", type=int, default=30, help="of the whole")
     harness.add_options(parser, rounds=20)
     arguments = parser.parse_args()
     counts = sorted({1, arguments.most_threads})
     document: dict[str, Any] = {"made": harness.begin(arguments), "threads": counts, "models": {}}
     document["product_of_torch"] = by_threads(counts, arguments.rounds, product(), 1)
+    (lists,) = scoring.workloads(arguments.data, ["mt"], arguments.lists)
+    document["whole"] = {"lists": arguments.lists, "texts": len(lists.texts), "kind": lists.name}
     for name in arguments.model:
-        model = checkpoint.load(catalog.resolve(name)).model
+        loaded = checkpoint.load(catalog.resolve(name))
         rows = document["models"][Path(name).name] = {}
         for precision in ("fp32", "int8"):
-            rows[precision] = parts(model, precision, counts, arguments.rounds)
+            rows[precision] = parts(loaded.model, precision, counts, arguments.rounds)
+            rows[precision] |= {"whole": whole(loaded, precision, lists.texts, counts, arguments.rounds)}
             print(Path(name).name, precision, json.dumps(rows[precision]))
     print("product of torch", document["product_of_torch"])
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -77,6 +85,15 @@ def parts(model: LanguageModel, precision: Precision, counts: list[int], rounds:
         found["output"] = by_threads(counts, rounds, outputs, OUTPUTS)
     size = getattr(engine.output, "size", None)
     return found | ({} if size is None else {"columns_of_the_sketch": size})
+
+
+def whole(
+    loaded: checkpoint.Checkpoint, precision: Precision, texts: list[str], counts: list[int], rounds: int
+) -> list[float]:
+    """Microseconds a prefix by threads, of texts to their scores."""
+    scorer = LanguageModelScorer(loaded, "m", precision=precision)
+    prefixes = scorer.score(texts).unique_tokens
+    return by_threads(counts, min(rounds, WHOLE_ROUNDS), lambda: scorer.score(texts), prefixes)
 
 
 def product() -> Any:

@@ -92,19 +92,19 @@ def threads() -> str:
     """Microseconds of each part on one thread and on two, and how many times as fast two are."""
     found = read("scoring_parts.json")
     lines = [
-        "| model | precision | step, one thread and two | times | outputs | times |",
-        "|---|---|---|---|---|---|",
+        "| model | precision | step, one thread and two | times | outputs | times | whole lists | times |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for model, precisions in found["models"].items():
         for precision, parts in precisions.items():
             cells = [
                 cell
-                for one, two in (parts["step"], parts["output"])
+                for one, two in (parts["step"], parts["output"], parts["whole"])
                 for cell in (f"{one:.1f}, {two:.1f}", f"{one / two:.2f}")
             ]
             lines.append(f"| {model} | {precision} | {' | '.join(cells)} |")
     one, two = found["product_of_torch"]
-    lines.append(f"| torch's own product | | {one:,.0f}, {two:,.0f} | {one / two:.2f} | | |")
+    lines.append(f"| torch's own product | | {one:,.0f}, {two:,.0f} | {one / two:.2f} | | | | |")
     return "\n".join(lines)
 
 
