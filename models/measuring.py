@@ -7,8 +7,11 @@ card can show them all.
 from collections.abc import Mapping, Sequence
 
 from models.checkpoint import Checkpoint, ModelCard
+from models.config import Slot
 from models.info import describe
 from models.language_model import LanguageModel
+from models.matrices.base import Matrix
+from models.matrices.dense import DenseMatrix
 from models.scoring.normalizer import constant_log_normalizer
 from models.training.corpus import Corpus, StateReset
 from models.training.evaluation import normalizer_spread, perplexity
@@ -59,11 +62,23 @@ def measured_card(checkpoint: Checkpoint, texts: Mapping[str, Sequence[str]]) ->
 
 
 def runnable(model: LanguageModel) -> LanguageModel:
-    """The same numbers in training form, where there is one: running text is read far faster so."""
-    try:
-        return model.trainable()
-    except ConfigError:
-        return model
+    """A copy with the same numbers, each matrix in training form, or dense where it has none.
+
+    Running text is read far faster so.
+    """
+    own = dict(model.slots())
+
+    def make(slot: Slot) -> Matrix:
+        matrix = own[slot.name]
+        try:
+            return matrix.trainable()
+        except ConfigError:
+            whole = {"weight": matrix.materialize()}
+            return DenseMatrix.from_stored(whole, matrix.out_features, matrix.in_features)
+
+    copy = LanguageModel(model.config, make)
+    copy.set_vectors(dict(model.vectors()))
+    return copy
 
 
 def characters(lines: Sequence[str]) -> int:

@@ -4,12 +4,16 @@ import math
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from models import checkpoint
 from models.catalog import open_scorer
 from models.checkpoint import Checkpoint
+from models.compression import compress, int8_plan
 from models.info import describe
-from models.measuring import characters, measured_card
+from models.matrices.binary import BinaryMatrix
+from models.matrices.dense import DenseMatrix
+from models.measuring import characters, measured_card, runnable
 from models.training.corpus import Corpus
 from models.training.evaluation import normalizer_spread
 from nbest.errors import ConfigError
@@ -39,6 +43,21 @@ def test_perplexities_are_those_of_scores(saved: Save, system: str) -> None:
         "nats a character, held-out",
         "nats a character, other",
     }
+
+
+@pytest.mark.parametrize("system", ["lstm", "belm", "bllm", "low-rank"])
+def test_a_runnable_copy_has_the_same_numbers_in_matrices_that_read_running_text(
+    saved: Save, system: str
+) -> None:
+    """Of bytes and packed bits side by side too, which have a training form only in part."""
+    model = saved(system)
+    small = model.model if system == "bllm" else compress(model.model, int8_plan(model.model.config))
+    copy = runnable(small)
+    assert {type(matrix) for _, matrix in copy.slots()} <= {BinaryMatrix, DenseMatrix}
+    for (name, mine), (_, theirs) in zip(copy.slots(), small.slots(), strict=True):
+        assert torch.equal(mine.materialize(), theirs.materialize()), name
+    for (name, vector), (_, their_vector) in zip(copy.vectors(), small.vectors(), strict=True):
+        assert torch.equal(vector, their_vector), name
 
 
 def test_bytes_are_those_of_the_files(saved: Save) -> None:
