@@ -84,6 +84,12 @@ class Ingredients:
 
 def gather(recipe: Recipe, texts: Texts, sources: Sources, device: str) -> Ingredients:
     """Read the texts, build the model; raises ConfigError where they cannot go together."""
+    if sources.teacher is not None and recipe.loss != "full" and not recipe.full_epochs:
+        raise ConfigError(
+            "a teacher needs the full softmax",
+            expected="loss full; or sampled, with full_epochs that it teaches",
+            got=f"loss {recipe.loss!r}",
+        )
     vocabulary, notes = _vocabulary(recipe, texts, sources)
     recipe = recipe.model_copy(update={"lowercase": vocabulary.lowercase})
     if sources.init is None:
@@ -159,12 +165,6 @@ def _losses(
         full = DistilledCrossEntropy(
             model, Teacher(teacher, vocabulary), weight=weight, temperature=temperature
         )
-        if recipe.loss != "full" and not recipe.full_epochs:
-            raise ConfigError(
-                "a teacher needs the full softmax",
-                expected="loss full; or sampled, with full_epochs that it teaches",
-                got=f"loss {recipe.loss!r}",
-            )
     if recipe.loss == "full":
         return full, full
     counts = np.bincount(train.tokens, minlength=len(vocabulary)).astype(np.float64)
