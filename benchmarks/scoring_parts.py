@@ -50,7 +50,7 @@ def main() -> None:
         rows = document["models"][Path(name).name] = {}
         for precision in ("fp32", "int8"):
             rows[precision] = parts(loaded.model, precision, counts, arguments.rounds)
-            rows[precision] |= {"whole": whole(loaded, precision, lists.texts, counts, arguments.rounds)}
+            rows[precision]["whole"] = whole(loaded, precision, lists.texts, counts, arguments.rounds)
             print(Path(name).name, precision, json.dumps(rows[precision]))
     print("product of torch", document["product_of_torch"])
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -137,15 +137,16 @@ class LanguageModel(nn.Module):
 
     def packed(self) -> "LanguageModel":
         """A copy in scoring form: every matrix packed; dense matrices are shared with this model."""
-        own = dict(self.slots())
-        model = LanguageModel(self.config, lambda slot: own[slot.name].packed())
-        model.set_vectors(dict(self.vectors()))
-        return model.eval()
+        return self.with_each(lambda matrix: matrix.packed()).eval()
 
     def trainable(self) -> "LanguageModel":
         """A copy in training form, of a model in scoring form; raises ConfigError where a matrix has none."""
+        return self.with_each(lambda matrix: matrix.trainable())
+
+    def with_each(self, change: Callable[[Matrix], Matrix]) -> "LanguageModel":
+        """A copy whose every matrix is what `change` gives for this model's, its own vectors beside them."""
         own = dict(self.slots())
-        model = LanguageModel(self.config, lambda slot: own[slot.name].trainable())
+        model = LanguageModel(self.config, lambda slot: change(own[slot.name]))
         model.set_vectors(dict(self.vectors()))
         return model
 

@@ -7,7 +7,6 @@ card can show them all.
 from collections.abc import Mapping, Sequence
 
 from models.checkpoint import Checkpoint, ModelCard
-from models.config import Slot
 from models.info import describe
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix
@@ -66,19 +65,15 @@ def runnable(model: LanguageModel) -> LanguageModel:
 
     Running text is read far faster so.
     """
-    own = dict(model.slots())
+    return model.with_each(_that_reads_running_text)
 
-    def make(slot: Slot) -> Matrix:
-        matrix = own[slot.name]
-        try:
-            return matrix.trainable()
-        except ConfigError:
-            whole = {"weight": matrix.materialize()}
-            return DenseMatrix.from_stored(whole, matrix.out_features, matrix.in_features)
 
-    copy = LanguageModel(model.config, make)
-    copy.set_vectors(dict(model.vectors()))
-    return copy
+def _that_reads_running_text(matrix: Matrix) -> Matrix:
+    try:
+        return matrix.trainable()
+    except ConfigError:
+        whole = {"weight": matrix.materialize()}
+        return DenseMatrix.from_stored(whole, matrix.out_features, matrix.in_features)
 
 
 def characters(lines: Sequence[str]) -> int:
