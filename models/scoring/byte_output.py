@@ -16,15 +16,17 @@ from models.language_model import LanguageModel
 from models.matrices.base import Matrix
 from models.matrices.slim import SlimMatrix
 from models.scoring.native_forms import LinearKernel, affine_kernel, exact_form
-from models.scoring.sketch import Sketcher, spoken
+from models.scoring.byte_codes import Vector
+from models.scoring.sketch import Sketcher, nearest_affine, spoken
 
 # Nats, in the mean and at the 99.9th percentile. In one translation list of 1,000 the best total is less than
 # 0.001 nats of a language model's better than the second, in one of 100 less than 0.01.
 MEAN_OFF, MOST_OFF = 2.8e-4, 1.5e-2
 AGAIN = (0.003, 0.001, 0.0005)  # shares of the sum from which a word is computed again, in floats
 SKETCHED_OPERATIONS = 5e10  # of words by cells by cells: making a sketch takes several times as many
-PARTS = 16  # sizes of sketches: sixteenths of the columns
-SLIM_NEAR_BYTES = 1024 * 1024  # with a table of partial products no larger, a slim matrix is the faster one
+OFF_RIDGE = 1.0  # of the mean square of the columns, where what a sketch is off by is fitted
+PARTS = 64  # sizes of sketches: sixty-fourths of the columns
+SLIM_NEAR_BYTES = 512 * 1024  # with a table of partial products no larger, a slim matrix is the faster one
 SLIM_LANES = 16  # tokens that a table is for, at least
 
 
@@ -63,32 +65,42 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
         return None
     half = x.shape[1] // 2
     inputs = torch.cat([x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1)])
-    seen, unseen = slice(0, len(x) * half), slice(len(x) * half, None)
+    seen, unseen, both = slice(0, len(x) * half), slice(len(x) * half, None), slice(None)
     exact = exact_form(kernels, matrix)
     exactly = log_normalizers(kernels.Output(exact, bias, isa=isa), inputs.numpy())
 
     def sketcher_of(which: slice, again: float) -> Sketcher:
         return Sketcher(matrix, bias, inputs[which], torch.from_numpy(exactly[which]).float(), again)
 
-    def made(sketcher: Sketcher, parts: int, again: float) -> SketchedOutput:
+    def off(output: SketchedOutput, which: slice) -> NDArray[np.float64]:
+        return exactly[which] - log_normalizers(output, inputs[which].numpy())
+
+    def made(sketcher: Sketcher, which: slice, parts: int, again: float) -> SketchedOutput:
         size = min(matrix.in_features, -(-matrix.in_features * parts // (4 * PARTS)) * 4)
         sketch = sketcher.sketch(size)
         rows = kernels.Matrix.uint8(sketch.codes, sketch.step, sketch.low)
         options = {"products": "int8", "exact": exact, "again": again, "isa": isa}
         kernel = kernels.Output(rows, bias, sketch_bias=sketch.bias, **options)
-        affine = (sketch.columns, sketch.shift), (sketch.slopes, sketch.slope_shift)
-        return SketchedOutput(kernel, *(affine_kernel(kernels, *one, isa=isa) for one in affine))
+        columns = affine_kernel(kernels, sketch.columns, sketch.shift, isa=isa)
+
+        def corrected(slope: NDArray[np.float32], shift: Vector) -> SketchedOutput:
+            slopes = np.concatenate([sketch.slopes, slope]), np.concatenate([sketch.slope_shift, shift])
+            return SketchedOutput(kernel, columns, affine_kernel(kernels, *slopes, isa=isa))
+
+        plain = corrected(np.zeros((1, size), np.float32), np.zeros(1, np.float32))
+        return corrected(
+            *nearest_affine(columns(inputs[which].numpy(), 1), off(plain, which)[:, None], OFF_RIDGE)
+        )
 
     def near(sketcher: Sketcher, parts: int, again: float) -> bool:
-        output = made(sketcher, parts, again)
-        off = np.abs(log_normalizers(output, inputs[unseen].numpy()) - exactly[unseen])
-        return bool(off.mean() < MEAN_OFF and np.quantile(off, 0.999) < MOST_OFF)
+        each = np.abs(off(made(sketcher, seen, parts, again), unseen))
+        return bool(each.mean() < MEAN_OFF and np.quantile(each, 0.999) < MOST_OFF)
 
     for again in AGAIN:
         of_half = sketcher_of(seen, again)
         if near(of_half, PARTS, again):
             parts = 1 + bisect_left(range(1, PARTS), True, key=lambda parts: near(of_half, parts, again))
-            return made(sketcher_of(slice(None), again), parts, again)
+            return made(sketcher_of(both, again), both, parts, again)
     return None
 
 

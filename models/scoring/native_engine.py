@@ -32,7 +32,7 @@ from models.scoring.native_forms import (
 from models.scoring.sketch import LEAST_SPOKEN, spoken
 from nbest.errors import ConfigError
 
-INTERFACE = 6  # of the kernels that this engine calls
+INTERFACE = 7  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 PROBE_TOLERANCE = 3.5e-5  # nats; a third of what is called exact
 AGAIN = 0.01  # share of the sum from which a word is computed again, in floats

@@ -148,7 +148,8 @@ class Sketcher:
             parts.append(bytes_by_row((kept @ of_rows.float()).numpy()))
         codes, step, low = (np.concatenate(each) for each in zip(*parts, strict=True))
         columns = (self._white[:, :size] @ of_inputs).T
-        slopes, slope_shift = _affine(self._inputs[:, :size] @ of_inputs, self._means[:, :size] @ of_rows)
+        inputs, means = self._inputs[:, :size] @ of_inputs, self._means[:, :size] @ of_rows
+        slopes, slope_shift = nearest_affine(inputs.numpy(), means.numpy(), RIDGE)
         return Sketch(
             _floats(columns),
             _floats(-columns @ self._mean.double()),
@@ -156,8 +157,8 @@ class Sketcher:
             step,
             low,
             bias.numpy(),
-            _floats(slopes),
-            _floats(slope_shift),
+            slopes,
+            slope_shift,
         )
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
@@ -167,12 +168,18 @@ class Sketcher:
             yield which, self._matrix.rows(torch.arange(which.start, which.stop)).detach()
 
 
-def _affine(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """(A (L, K), b (L,)): A x + b is nearest to y (N, L) by least squares; x (N, K) is 0 in the mean."""
-    square = x.T @ x
-    square += RIDGE * square.trace() / len(square) * torch.eye(len(square))
-    shift = y.mean(0)
-    return torch.linalg.solve(square, x.T @ (y - shift)).T, shift
+def nearest_affine(
+    x: NDArray[np.floating], y: NDArray[np.floating], ridge: float
+) -> tuple[NDArray[np.float32], Vector]:
+    """(A (L, K), b (L,)): A x + b is nearest to y (N, L) by least squares; x (N, K) is 0 in the mean.
+
+    ridge  added to the mean square of each of the K, of their mean
+    """
+    inputs, outputs = torch.from_numpy(x).double(), torch.from_numpy(y).double()
+    square = inputs.T @ inputs
+    square += ridge * square.trace() / len(square) * torch.eye(len(square))
+    shift = outputs.mean(0)
+    return _floats(torch.linalg.solve(square, inputs.T @ (outputs - shift)).T), _floats(shift)
 
 
 def _floats(values: Tensor) -> NDArray[np.float32]:

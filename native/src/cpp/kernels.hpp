@@ -47,7 +47,8 @@ struct NormalizerJob {
     const Rows* exact;     // (V, K') or null for `rows`
     const float* exact_x;  // (N, K')
     const float* exact_bias;
-    const float* slopes;   // (N, K) by how much the logarithm changes with x, or null: 8-bit inputs' rounding is made up for
+    const float* slopes;   // (N, K + 1) by how much the logarithm changes with x, which makes up for the rounding of 8-bit
+                           // inputs, and last what is added to it; or null
     double* out;           // (N) natural logarithm of the sum
 };
 
@@ -90,6 +91,7 @@ struct LinearJob {
     int64_t count;         // N
     float* out;            // (N, V)
     int16_t most;          // whole numbers of that size at most for the inputs; 0: floats
+    const void* panels;    // what prepare_linear made; null for floats
 };
 
 struct Kernels {
@@ -102,6 +104,8 @@ struct Kernels {
     void (*prepare_cells)(const CellsJob&, void* panels);          // lay the matrices out for step
     void (*pairs)(const Rows&, const float* bias, const float* x, const int64_t* positions, const int64_t* ids,
                   int64_t count, float* out);                      // out[p] = x[positions[p]] . row ids[p] + bias
+    size_t (*linear_bytes)(const LinearJob&);                      // room for all panels, for whole numbers
+    void (*prepare_linear)(const LinearJob&, void* panels);
     void (*linear)(const LinearJob&, int threads);
     void (*rows)(const Rows&, const int64_t* ids, int64_t count, float* out);  // out[n] = row ids[n]
 };

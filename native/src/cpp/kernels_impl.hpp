@@ -22,7 +22,8 @@ namespace NBEST_ISA {
 const Kernels& NBEST_GETTER() {
     static const Kernels kernels{NBEST_ISA_NAME,         NBEST_VNNI != 0, NBEST_ISA::normalize_any,
                                  NBEST_ISA::slim_logits, NBEST_ISA::step, NBEST_ISA::panel_bytes,
-                                 NBEST_ISA::prepare_cells, NBEST_ISA::pairs, NBEST_ISA::linear,
+                                 NBEST_ISA::prepare_cells, NBEST_ISA::pairs,
+                                 NBEST_ISA::linear_bytes, NBEST_ISA::prepare_linear, NBEST_ISA::linear,
                                  NBEST_ISA::rows_as_floats};
     return kernels;
 }

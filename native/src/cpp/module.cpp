@@ -200,7 +200,8 @@ class Output {
         }
         if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
     }
-    // Beside a sketch: `sketched` (N, K) is what stands for x (N, H), `slopes` (N, K) how the logarithm changes with it.
+    // Beside a sketch: `sketched` (N, K) is what stands for x (N, H), `slopes` (N, K + 1) how the
+    // logarithm changes with it, and what is added.
     void log_normalizers(Floats x, OutDoubles out, int threads, std::optional<Floats> sketched,
                          std::optional<Floats> slopes) const {
         expect_size("columns of x", x.shape(1), cols());
@@ -213,7 +214,7 @@ class Output {
         if (slopes) {
             expect(sketched.has_value(), "slopes belong to a sketch");
             expect_size("rows of the slopes", slopes->shape(0), sketched->shape(0));
-            expect_size("columns of the slopes", slopes->shape(1), sketched->shape(1));
+            expect_size("columns of the slopes", slopes->shape(1), sketched->shape(1) + 1);
         }
         const NormalizerJob job{&matrix_.rows(), sketched ? sketch_bias_->data() : bias(),
                                 sketched ? sketched->data() : x.data(), static_cast<int64_t>(x.shape(0)), products_, again_,
@@ -259,28 +260,34 @@ class Linear {
    public:
     Linear(Matrix matrix, std::optional<Vector> scale, std::optional<Vector> bias, bool int16, std::optional<std::string> isa)
         : matrix_(std::move(matrix)), scale_(std::move(scale)), bias_(std::move(bias)), set_(kernels(isa)) {
+        if (scale_) expect_size("scales", scale_->shape(0), matrix_.rows().rows);
+        if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
         if (int16) {
             expect_integers(set_, matrix_.rows(), true);
             most_ = most_of_inputs(matrix_.rows());
+            const LinearJob job = job_of(nullptr, 0, nullptr);
+            panels_.resize(set_.linear_bytes(job));
+            set_.prepare_linear(job, panels_.data());
         }
-        if (scale_) expect_size("scales", scale_->shape(0), matrix_.rows().rows);
-        if (bias_) expect_size("biases", bias_->shape(0), matrix_.rows().rows);
     }
     void products(Floats x, OutFloats out, int threads) const {
         expect_size("columns of x", x.shape(1), matrix_.rows().cols);
         expect_size("rows of out", out.shape(0), x.shape(0));
         expect_size("columns of out", out.shape(1), matrix_.rows().rows);
-        const LinearJob job{&matrix_.rows(), scale_ ? scale_->data() : nullptr, bias_ ? bias_->data() : nullptr,
-                            x.data(), static_cast<int64_t>(x.shape(0)), out.data(), most_};
+        const LinearJob job = job_of(x.data(), static_cast<int64_t>(x.shape(0)), out.data());
         nb::gil_scoped_release release;
         set_.linear(job, threads);
     }
 
    private:
+    LinearJob job_of(const float* x, int64_t count, float* out) const {
+        return {&matrix_.rows(), scale_ ? scale_->data() : nullptr, bias_ ? bias_->data() : nullptr, x, count, out, most_, panels_.data()};
+    }
     Matrix matrix_;
     int16_t most_ = 0;
     std::optional<Vector> scale_, bias_;
     const Kernels& set_;
+    std::vector<char> panels_;
 };
 
 // An LSTM layer without its first inputs' matrix, whose products come as a table.

@@ -122,15 +122,31 @@ def test_what_rounding_took_is_made_up_for() -> None:
         rows, bias.numpy(), products="int8", exact=exact, sketch_bias=sketch.bias, again=0.003
     )
     sketched = inputs.numpy() @ sketch.columns.T + sketch.shift
-    slopes = sketched @ sketch.slopes.T + sketch.slope_shift
+    slopes = np.pad(sketched @ sketch.slopes.T + sketch.slope_shift, ((0, 0), (0, 1)))
+    added = np.random.default_rng(1).normal(size=len(inputs)).astype(np.float32)
+    found = []
+    for more in ((), (slopes,), (np.concatenate([slopes[:, :-1], added[:, None]], 1),)):
+        found.append(np.empty(len(inputs)))
+        output.log_normalizers(inputs.numpy(), found[-1], 1, sketched, *more)
+    plain, near = (np.abs(one - expected)[400:].mean() for one in found[:2])
+    assert near < 0.6 * plain
+    assert found[2] == pytest.approx(found[1] + added, abs=1e-6)
+    with pytest.raises(ValueError, match="columns of the slopes: expected 49, got 48"):
+        output.log_normalizers(inputs.numpy(), found[0], 1, sketched, slopes[:, :48].copy())
+
+
+def test_what_a_sketch_is_off_by_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as it is affine in the sketched inputs: nothing of that is left where it was fitted."""
+    weight, bias, x = layer(2_000, 48, 48, 1.0)
+    matrix, isa = dense(weight), kernels().isas()[0]
+    expected = run(kernels().Output(byte_output.exact_form(kernels(), matrix), bias.numpy()), x)
     off = []
-    for more in ((), (slopes,)):
-        found = np.empty(len(inputs))
-        output.log_normalizers(inputs.numpy(), found, 1, sketched, *more)
-        off.append(np.abs(found - expected)[400:].mean())
-    assert off[1] < 0.6 * off[0]
-    with pytest.raises(ValueError, match="columns of the slopes: expected 48, got 47"):
-        output.log_normalizers(inputs.numpy(), found, 1, sketched, slopes[:, :47].copy())
+    for ridge in (1e9, 1e-3):
+        monkeypatch.setattr(byte_output, "OFF_RIDGE", ridge)
+        off.append(run(nearest(kernels(), matrix, bias.numpy(), x, isa=isa), x) - expected)
+    for each in off:
+        assert abs(each.mean()) < 0.02 * np.abs(each).mean()
+    assert off[1].std() < 0.98 * off[0].std()
 
 
 def test_more_is_computed_again_where_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

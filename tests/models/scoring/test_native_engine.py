@@ -122,6 +122,78 @@ def test_linear_in_whole_numbers_is_near(kind: str, count: int, columns: int, ro
         assert columns == 1 or (out != expected.astype(np.float32)).any()
 
 
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize("columns", [1, 16, 45, 64, 200])
+def test_pairs_are_single_products(isa: str, columns: int) -> None:
+    """However many there are beyond the last four, and whatever a row is stored as."""
+    random = np.random.default_rng(3)
+    x, weight = (random.normal(size=(n, columns)).astype(np.float32) for n in (9, 30))
+    bias = random.normal(size=30).astype(np.float32)
+    two, minus_one = np.full(1, 2, np.float32), np.full(1, -1, np.float32)
+    codes, step, low = bytes_by_row(weight)
+    signs = np.where(weight > 0, 1.0, -1.0)
+    for matrix, numbers in (
+        (native.Matrix.float32(weight), weight),
+        (native.Matrix.bits(np.packbits(weight > 0, axis=1), columns, two, minus_one), signs),
+        (native.Matrix.uint8(codes, step, low), codes * step[:, None] + low[:, None]),
+    ):
+        output = native.Output(matrix, bias, isa=isa)
+        for count in (0, 1, 3, 4, 11):
+            positions, ids = random.integers(9, size=count), random.integers(30, size=count)
+            out = np.full(count, np.nan, np.float32)
+            output.pairs(x, positions, ids, out)
+            expected = (x[positions].astype(np.float64) * numbers[ids]).sum(1) + bias[ids]
+            assert out == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize("isa", native.isas())
+@pytest.mark.parametrize("int16", [False, True])
+@pytest.mark.parametrize("sources", [1, 2])
+def test_words_after_the_same_words(isa: str, int16: bool, sources: int) -> None:
+    """The same inputs are multiplied once: nothing of it is to be seen, in any order and on any threads."""
+    if int16 and not native.has_int8(isa):
+        pytest.skip("no integer products there")
+    random = np.random.default_rng(4)
+    cells, count = 21, 40
+    weight = random.normal(size=(sources, 4 * cells, cells)).astype(np.float32) * 0.3
+    forms = []
+    for numbers in weight:
+        dense = DenseMatrix(*numbers.shape, scale=1.0)
+        with torch.no_grad():
+            dense.weight.copy_(torch.from_numpy(numbers))
+        forms.append(form_16_bits(native, dense) if int16 else native.Matrix.float32(numbers))
+    kernel = native.Cells(forms, int16=int16, isa=isa)
+    table, before = (random.normal(size=(8, n)).astype(np.float32) for n in (4 * cells, cells))
+    inputs = [random.normal(size=(5, cells)).astype(np.float32) for _ in range(sources)]
+    above = np.sort(random.integers(5, size=count))
+    below = np.repeat(random.integers(5, size=count // 2), 2)
+    index = [above, below][:sources]
+    words, kept = random.integers(8, size=count), np.where(np.arange(count) % 3, -1, 8 + np.arange(count))
+
+    def run(which: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        states = np.concatenate([before, np.zeros((count, cells), np.float32)])
+        hidden = np.full((len(which), cells), np.nan, np.float32)
+        rows = [one[which] for one in index]
+        kernel.step(
+            inputs, rows, table, words[which], states, above[which], hidden, kept[which], None, threads
+        )
+        return hidden, states
+
+    together, states = run(np.arange(count), 1)
+    gates = table[words] + sum(x[rows] @ w.T for x, rows, w in zip(inputs, index, weight, strict=True))
+    i, f, g, o = (gates[:, part * cells : (part + 1) * cells] for part in range(4))
+    c = before[above] / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+    expected = np.tanh(c) / (1 + np.exp(-o))
+    assert together == pytest.approx(expected, abs=5e-3 if int16 else 1e-5)
+    assert states[8:][kept >= 0] == pytest.approx(c[kept >= 0], abs=5e-3 if int16 else 1e-5)
+    assert (states[8:][kept < 0] == 0).all()
+    for threads in (1, 3):
+        apart = np.concatenate([run(np.asarray([n]), threads)[0] for n in range(count)])
+        assert (apart == together).all()
+        mixed = random.permutation(count)
+        assert (run(mixed, threads)[0] == together[mixed]).all()
+
+
 @pytest.mark.parametrize("system", ["lstm", "bllm", "slim", "low-rank", "tensor-train"])
 def test_rows_are_those_of_the_matrix(saved: Save, system: str) -> None:
     """Read by the kernels or, where they cannot, by torch."""

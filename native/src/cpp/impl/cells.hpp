@@ -31,8 +31,27 @@ void prepare_cells(const CellsJob& job, void* panels) {
         cell_panel(job, block, static_cast<int32_t*>(panels) + block * panel_words(job), room);
 }
 
+// Those of the N, one after another, that have the same inputs: these are multiplied once. A word after the same words
+// as the one before it differs from that in its table row alone.
+struct Groups {
+    std::vector<int64_t> starts;                // of each group, and N
+    std::vector<int64_t> index[CellsJob::MOST];  // its row of each source's inputs
+    explicit Groups(const CellsJob& job) {
+        for (int64_t n = 0; n < job.count; ++n) {
+            bool same = n > 0;
+            for (int s = 0; s < job.sources; ++s) same = same && job.index[s][n] == job.index[s][n - 1];
+            if (same) continue;
+            starts.push_back(n);
+            for (int s = 0; s < job.sources; ++s) index[s].push_back(job.index[s][n]);
+        }
+        starts.push_back(job.count);
+    }
+    int64_t count() const { return static_cast<int64_t>(starts.size()) - 1; }
+};
+
+// `count` groups, which begin at `starts` and whose inputs are packed; blocks of cells `from` to `to`.
 template <bool WHOLE>
-void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t count, int64_t from, int64_t to) {
+void step_part(const CellsJob& job, const Packed& packed, const int64_t* starts, int64_t count, int64_t from, int64_t to) {
     const int64_t h = job.cells, size = panel_words(job), inputs = size / CELL_PANEL;
     const int64_t tiles = (count + CELL_T - 1) / CELL_T;
     std::vector<int32_t> own(job.panels ? 0 : size), room;
@@ -51,7 +70,7 @@ void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t
             }
         }
         for (int64_t tile = 0; tile < tiles; ++tile) {
-            for (int64_t n = first + tile * CELL_T; n < first + std::min(count, (tile + 1) * CELL_T); ++n) {
+            for (int64_t n = starts[tile * CELL_T]; n < starts[std::min(count, (tile + 1) * CELL_T)]; ++n) {
                 const float* added = job.table + job.table_index[n] * GATES * h + cell;
                 for (int g = 0; g < GATES; ++g) __builtin_prefetch(added + g * h);
                 __builtin_prefetch(job.cell_before + job.cell_index[n] * h + cell);
@@ -82,38 +101,40 @@ void step_part(const CellsJob& job, const Packed& packed, int64_t first, int64_t
                 multiply<CELL_T, GATES>(x, reinterpret_cast<const float*>(panel), inputs, gates);
             }
             each<CELL_T>(NBEST_EACH(t) {
-                const int64_t n = first + tile * CELL_T + t;
                 if (tile * CELL_T + t >= count) return;
-                const float* added = job.table + job.table_index[n] * GATES * h + cell;
-                vf gate[GATES];
-                each<GATES>(NBEST_EACH(g) { gate[g] = gates[t][g] * scale[g] + load_some(added + g * h, real); });
-                const vf before = load_some(job.cell_before + job.cell_index[n] * h + cell, real);
-                const vf after = sigmoid(gate[1]) * before + sigmoid_tanh(gate[0], gate[2]);
-                const vf hidden = sigmoid_tanh(gate[3], after);
-                store_some(job.hidden + n * h + cell, hidden, real);
-                if (job.kept[n] < 0) return;
-                store_some(job.cell + job.kept[n] * h + cell, after, real);
-                if (job.kept_hidden) store_some(job.kept_hidden + job.kept[n] * h + cell, hidden, real);
+                for (int64_t n = starts[tile * CELL_T + t]; n < starts[tile * CELL_T + t + 1]; ++n) {
+                    const float* added = job.table + job.table_index[n] * GATES * h + cell;
+                    vf gate[GATES];
+                    each<GATES>(NBEST_EACH(g) { gate[g] = gates[t][g] * scale[g] + load_some(added + g * h, real); });
+                    const vf before = load_some(job.cell_before + job.cell_index[n] * h + cell, real);
+                    const vf after = sigmoid(gate[1]) * before + sigmoid_tanh(gate[0], gate[2]);
+                    const vf hidden = sigmoid_tanh(gate[3], after);
+                    store_some(job.hidden + n * h + cell, hidden, real);
+                    if (job.kept[n] < 0) continue;
+                    store_some(job.cell + job.kept[n] * h + cell, after, real);
+                    if (job.kept_hidden) store_some(job.kept_hidden + job.kept[n] * h + cell, hidden, real);
+                }
             });
         }
     }
 }
 
 void step(const CellsJob& job, int threads) {
+    const Groups groups(job);
     Segment segments[CellsJob::MOST];
-    for (int s = 0; s < job.sources; ++s) segments[s] = {job.inputs[s], job.index[s], job.rows[s]->cols};
+    for (int s = 0; s < job.sources; ++s) segments[s] = {job.inputs[s], groups.index[s].data(), job.rows[s]->cols};
     const int64_t blocks = cell_blocks(job);
     const int parts = static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(PARTS_A_THREAD * threads, blocks));
     const int64_t tokens = tokens_at_a_time(panel_words(job) / CELL_PANEL);
-    for (int64_t first = 0; first < job.count; first += tokens) {
-        const int64_t count = std::min(tokens, job.count - first);
+    for (int64_t first = 0; first < groups.count(); first += tokens) {
+        const int64_t count = std::min(tokens, groups.count() - first), *starts = groups.starts.data() + first;
         Packed packed;
         if (job.most) pack_whole<int16_t, CELL_T>(segments, job.sources, first, count, job.most, packed);
         else pack_floats<CELL_T>(segments, job.sources, first, count, packed);
         ThreadPool::shared().run(threads, parts, [&](int part) {
             const int64_t from = blocks * part / parts, to = blocks * (part + 1) / parts;
-            if (job.most) step_part<true>(job, packed, first, count, from, to);
-            else step_part<false>(job, packed, first, count, from, to);
+            if (job.most) step_part<true>(job, packed, starts, count, from, to);
+            else step_part<false>(job, packed, starts, count, from, to);
         });
     }
 }

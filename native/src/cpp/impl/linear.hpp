@@ -1,109 +1,123 @@
 // All products of inputs with all rows of a matrix, written out: for the small matrices around the large ones.
-// Rows are read as they lie, without panels, so that a few inputs cost no more than their share.
 
 constexpr int LINEAR_T = NBEST_CELL_TOKENS, LINEAR_R = 4;
-constexpr int64_t LINEAR_BLOCK = 1 << 17;  // bytes of rows that stay in cache while all inputs pass
 
-// Inputs by rows of words; product r of token n is (sum worth[r] + total[n] offset[r]) unit[n] + added[r].
-struct LinearInputs {
-    const int32_t* data;
-    int64_t words;                            // in a row
-    std::vector<int32_t> own;                 // where 16-bit numbers lie
-    std::vector<float> unit, total;           // (N) of 16-bit numbers
-    std::vector<float> worth, offset, added;  // (V)
-    LinearInputs(const LinearJob& job, Word word) : words(words_of(job.rows->cols, word)) {
-        const Rows& rows = *job.rows;
-        worth.resize(rows.rows), offset.resize(rows.rows), added.resize(rows.rows);
-        for (int64_t r = 0; r < rows.rows; ++r) {
-            const float scale = job.scale ? job.scale[r] : 1.0f;
-            worth[r] = word == Word::FLOAT ? scale : scale * rows.step_of(r);
-            offset[r] = word == Word::FLOAT ? 0.0f : scale * rows.low_of(r);
-            added[r] = job.bias ? job.bias[r] : 0.0f;
-        }
-        unit.assign(job.count, 1.0f), total.assign(job.count, 0.0f);
-        data = reinterpret_cast<const int32_t*>(job.x);
-        if (word == Word::FLOAT) return;
-        own.resize(job.count * words);
-        for (int64_t n = 0; n < job.count; ++n) {
-            const float* x = job.x + n * rows.cols;
-            const Units units(largest_of(x, rows.cols), job.most);
-            unit[n] = units.worth;
-            total[n] = static_cast<float>(to_whole(x, rows.cols, units.inverse, reinterpret_cast<int16_t*>(own.data() + n * words)));
-        }
-        data = own.data();
+// Of 16-bit numbers: by panels, which are laid out once.
+constexpr int LINEAR_PANEL = LINEAR_R * W;
+
+inline int64_t linear_panels(const LinearJob& job) { return (job.rows->rows + LINEAR_PANEL - 1) / LINEAR_PANEL; }
+
+inline int64_t linear_panel_words(const LinearJob& job) { return words_of(job.rows->cols, Word::SHORTS) * LINEAR_PANEL; }
+
+size_t linear_bytes(const LinearJob& job) { return linear_panels(job) * linear_panel_words(job) * sizeof(int32_t); }
+
+void prepare_linear(const LinearJob& job, void* panels) {
+    std::vector<int32_t> room;
+    for (int64_t p = 0; p < linear_panels(job); ++p) {
+        const int real = static_cast<int>(std::min<int64_t>(LINEAR_PANEL, job.rows->rows - p * LINEAR_PANEL));
+        fill_panel(*job.rows, p * LINEAR_PANEL, real, LINEAR_PANEL, Word::SHORTS, LINEAR_PANEL,
+                   static_cast<int32_t*>(panels) + p * linear_panel_words(job), room);
     }
-};
-
-// Sums of products of LINEAR_T inputs with LINEAR_R rows.
-template <Word WORD>
-inline void linear_tile(const int32_t* const* x, const int32_t* const* row, int64_t words, float (&sums)[LINEAR_T][LINEAR_R]) {
-    std::conditional_t<WORD == Word::FLOAT, vf, vi> sum[LINEAR_T][LINEAR_R] = {};
-    const auto add = NBEST_EACH(value) {
-        vf weights[LINEAR_R];
-        each<LINEAR_R>(NBEST_EACH(r) { weights[r] = value(row[r]); });
-        each<LINEAR_T>(NBEST_EACH(t) {
-            const vf input = value(x[t]);
-            each<LINEAR_R>(NBEST_EACH(r) {
-                if constexpr (WORD == Word::FLOAT) sum[t][r] += input * weights[r];
-#if NBEST_VNNI
-                else sum[t][r] = (vi)_mm512_dpwssd_epi32((__m512i)sum[t][r], (__m512i)weights[r], (__m512i)input);
-#endif
-            });
-        });
-    };
-    const auto floats_at = [](const int32_t* words) { return reinterpret_cast<const float*>(words); };
-    int64_t k = 0;
-    for (; k + W <= words; k += W)
-        add([=](const int32_t* from) __attribute__((always_inline)) { return load(floats_at(from + k)); });
-    if (const int rest = static_cast<int>(words - k))
-        add([=](const int32_t* from) __attribute__((always_inline)) { return load_some(floats_at(from + k), rest); });
-    each<LINEAR_T>(NBEST_EACH(t) {
-        if constexpr (WORD == Word::FLOAT) four_sums(sum[t], sums[t]);
-        else {
-            vf each_sum[LINEAR_R];
-            each<LINEAR_R>(NBEST_EACH(r) { each_sum[r] = floats(sum[t][r]); });
-            four_sums(each_sum, sums[t]);
-        }
-    });
 }
 
-template <Word WORD>
-void linear_rows(const LinearJob& job, const LinearInputs& in, int64_t from, int64_t to) {
+#if NBEST_VNNI
+// Tokens `first` to `first` + `count`, which are packed; panels `from` to `to`.
+inline void linear_whole(const LinearJob& job, const Packed& packed, int64_t first, int64_t count, int64_t from, int64_t to) {
     const Rows& rows = *job.rows;
-    const int64_t room_words = in.words + 1;  // bits come four at a time
-    const int64_t block = std::max<int64_t>(LINEAR_R, LINEAR_BLOCK / (4 * in.words) / LINEAR_R * LINEAR_R);
-    std::vector<int32_t> room(rows.kind == Rows::FLOAT32 ? 0 : std::min(block, to - from) * room_words);
-    std::vector<const int32_t*> row(block + LINEAR_R);
+    const int64_t words = words_of(rows.cols, Word::SHORTS);
+    for (int64_t p = from; p < to; ++p) {
+        const int32_t* panel = static_cast<const int32_t*>(job.panels) + p * linear_panel_words(job);
+        // Product r of a token is (sum worth[r] + the token's total offset[r]) unit + added[r].
+        vf worth[LINEAR_R], offset[LINEAR_R], added[LINEAR_R];
+        int real[LINEAR_R];
+        for (int c = 0; c < LINEAR_R; ++c) {
+            const int64_t r = p * LINEAR_PANEL + c * W;
+            real[c] = static_cast<int>(std::clamp<int64_t>(rows.rows - r, 0, W));
+            const vf scale = job.scale ? load_some(job.scale + r, real[c]) : all(1.0f);
+            worth[c] = scale * (rows.one_worth ? all(rows.step[0]) : load_some(rows.step + r, real[c]));
+            offset[c] = scale * (rows.one_worth ? all(rows.low[0]) : load_some(rows.low + r, real[c]));
+            added[c] = job.bias ? load_some(job.bias + r, real[c]) : vf{};
+        }
+        for (int64_t tile = 0; tile * LINEAR_T < count; ++tile) {
+            vi sum[LINEAR_T][LINEAR_R] = {};
+            multiply<Word::SHORTS, LINEAR_T, LINEAR_R>(packed.whole.data() + tile * words * LINEAR_T, panel, words, sum);
+            each<LINEAR_T>(NBEST_EACH(t) {
+                const int64_t n = tile * LINEAR_T + t;
+                if (n >= count) return;
+                const float unit = packed.scale[n], total = packed.sum[n];
+                float* out = job.out + (first + n) * rows.rows + p * LINEAR_PANEL;
+                each<LINEAR_R>(NBEST_EACH(c) {
+                    if (real[c]) store_some(out + c * W, (floats(sum[t][c]) * worth[c] + total * offset[c]) * unit + added[c], real[c]);
+                });
+            });
+        }
+    }
+}
+#endif
+
+// Of floats: rows are read as they lie, so that a few inputs cost no more than their share.
+constexpr int64_t LINEAR_BLOCK = 1 << 17;  // bytes of rows that stay in cache while all inputs pass
+
+inline void linear_tile(const float* const* x, const float* const* row, int64_t cols, float (&sums)[LINEAR_T][LINEAR_R]) {
+    vf sum[LINEAR_T][LINEAR_R] = {};
+    const auto add = [&](int64_t k, int real) __attribute__((always_inline)) {
+        vf weights[LINEAR_R];
+        each<LINEAR_R>(NBEST_EACH(r) { weights[r] = load_some(row[r] + k, real); });
+        each<LINEAR_T>(NBEST_EACH(t) {
+            const vf input = load_some(x[t] + k, real);
+            each<LINEAR_R>(NBEST_EACH(r) { sum[t][r] += input * weights[r]; });
+        });
+    };
+    int64_t k = 0;
+    for (; k + W <= cols; k += W) add(k, W);
+    if (const int rest = static_cast<int>(cols - k)) add(k, rest);
+    each<LINEAR_T>(NBEST_EACH(t) { four_sums(sum[t], sums[t]); });
+}
+
+inline void linear_floats(const LinearJob& job, int64_t from, int64_t to) {
+    const Rows& rows = *job.rows;
+    const int64_t block = std::max<int64_t>(LINEAR_R, LINEAR_BLOCK / (4 * rows.cols) / LINEAR_R * LINEAR_R);
+    std::vector<int32_t> room(rows.kind == Rows::FLOAT32 ? 0 : std::min(block, to - from) * rows.cols);
+    std::vector<const float*> row(block + LINEAR_R);
     for (int64_t first = from; first < to; first += block) {
         const int64_t count = std::min(block, to - first);
         for (int64_t r = 0; r < count; ++r)
-            row[r] = words_of_row(rows, first + r, WORD, room.empty() ? nullptr : room.data() + r * room_words);
+            row[r] = reinterpret_cast<const float*>(
+                words_of_row(rows, first + r, Word::FLOAT, room.empty() ? nullptr : room.data() + r * rows.cols));
         for (int64_t r = count; r < count + LINEAR_R; ++r) row[r] = row[count - 1];
         for (int64_t n = 0; n < job.count; n += LINEAR_T) {
             const int64_t tokens = std::min<int64_t>(LINEAR_T, job.count - n);
-            const int32_t* x[LINEAR_T];
-            for (int t = 0; t < LINEAR_T; ++t) x[t] = in.data + (n + std::min<int64_t>(t, tokens - 1)) * in.words;
+            const float* x[LINEAR_T];
+            for (int t = 0; t < LINEAR_T; ++t) x[t] = job.x + (n + std::min<int64_t>(t, tokens - 1)) * rows.cols;
             for (int64_t r = 0; r < count; r += LINEAR_R) {
                 float sums[LINEAR_T][LINEAR_R];
-                linear_tile<WORD>(x, row.data() + r, in.words, sums);
-                const int64_t real = std::min<int64_t>(LINEAR_R, count - r);
+                linear_tile(x, row.data() + r, rows.cols, sums);
                 for (int64_t t = 0; t < tokens; ++t)
-                    for (int64_t i = 0, at = first + r; i < real; ++i, ++at)
+                    for (int64_t at = first + r; at < first + std::min(count, r + LINEAR_R); ++at)
                         job.out[(n + t) * rows.rows + at] =
-                            (sums[t][i] * in.worth[at] + in.total[n + t] * in.offset[at]) * in.unit[n + t] + in.added[at];
+                            sums[t][at - first - r] * (job.scale ? job.scale[at] : 1.0f) + (job.bias ? job.bias[at] : 0.0f);
             }
         }
     }
 }
 
 void linear(const LinearJob& job, int threads) {
-    constexpr int64_t LINE = 16;  // floats: two threads share no cache line of an output whose rows are whole ones
-    const int64_t lines = (job.rows->rows + LINE - 1) / LINE;
-    const int parts = static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(PARTS_A_THREAD * threads, lines));
-    const LinearInputs in(job, job.most ? Word::SHORTS : Word::FLOAT);
-    ThreadPool::shared().run(threads, parts, [&](int part) {
-        const int64_t from = lines * part / parts * LINE, to = std::min(job.rows->rows, lines * (part + 1) / parts * LINE);
-        if (job.most) linear_rows<Word::SHORTS>(job, in, from, to);
-        else linear_rows<Word::FLOAT>(job, in, from, to);
-    });
+    // Two threads share no cache line of an output whose rows are whole ones.
+    const int64_t unit = job.most ? LINEAR_PANEL : 16, units = (job.rows->rows + unit - 1) / unit;
+    const int parts = static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(PARTS_A_THREAD * threads, units));
+    const auto of_units = [&](auto part_of) {
+        ThreadPool::shared().run(threads, parts, [&](int part) { part_of(units * part / parts, units * (part + 1) / parts); });
+    };
+    if (!job.most)
+        return of_units([&](int64_t from, int64_t to) { linear_floats(job, from * unit, std::min(job.rows->rows, to * unit)); });
+#if NBEST_VNNI
+    const Segment input{job.x, nullptr, job.rows->cols};
+    const int64_t tokens = tokens_at_a_time(words_of(job.rows->cols, Word::SHORTS));
+    for (int64_t first = 0; first < job.count; first += tokens) {
+        const int64_t count = std::min(tokens, job.count - first);
+        Packed packed;
+        pack_whole<int16_t, LINEAR_T>(&input, 1, first, count, job.most, packed);
+        of_units([&](int64_t from, int64_t to) { linear_whole(job, packed, first, count, from, to); });
+    }
+#endif
 }

@@ -118,6 +118,15 @@ NBEST_INLINE void tile_logits(const NormalizerJob& job, const Packed& packed, in
 #endif
 }
 
+// exp(logit - shift), as exactly as the logits are.
+template <Products KIND>
+NBEST_INLINE vf term(vf logit, float shift) {
+#if NBEST_VNNI
+    if constexpr (KIND == Products::INT8) return rough_power_of_two(logit * LOG2_E - shift * LOG2_E);
+#endif
+    return exp_of(logit - shift);
+}
+
 template <Products KIND, int T, int C>
 void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t count, int64_t panels, int part, int parts,
                     Sums& sums) {
@@ -147,9 +156,9 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
             }
             each<T>(NBEST_EACH(t) {
                 const int64_t n = tile * T + t;
-                const vf shift = all(sums.shift[n]);
+                const float shift = sums.shift[n];
                 vf sum = {};
-                each<C>(NBEST_EACH(c) { sum += logits[t][c] = exp_of(logits[t][c] - shift); });
+                each<C>(NBEST_EACH(c) { sum += logits[t][c] = term<KIND>(logits[t][c], shift); });
                 if (!second) store(sums.lanes.data() + n * W, load(sums.lanes.data() + n * W) + sum);
                 if (!looks) return;
                 const vf limit = all(sums.limit[n]);
@@ -171,73 +180,92 @@ void normalize_part(const NormalizerJob& job, const Packed& packed, int64_t coun
     }
 }
 
-// x . row r + bias in floats, summed in 64 bits.
-double plain_logit(const NormalizerJob& job, int64_t n, int64_t r, std::vector<int32_t>& room) {
+// The logarithm of one token's sum in floats alone.
+double plain_log_sum(const NormalizerJob& job, int64_t n) {
     const Rows& rows = job.exact ? *job.exact : *job.rows;
-    return (job.exact_bias ? job.exact_bias[r] : 0.0) + dot_row(rows, r, job.exact_x + n * rows.cols, room);
-}
-
-double plain_log_sum(const NormalizerJob& job, int64_t n, std::vector<int32_t>& room) {
-    double top = -std::numeric_limits<double>::infinity(), sum = 0.0;
-    for (int64_t r = 0; r < job.rows->rows; ++r) {
-        const double logit = plain_logit(job, n, r, room);
-        if (logit > top) {
-            sum *= std::exp(top - logit);
-            top = logit;
-        }
-        sum += std::exp(logit - top);
-    }
+    std::vector<int64_t> ids(rows.rows);
+    std::iota(ids.begin(), ids.end(), 0);
+    std::vector<float> logits(rows.rows);
+    pairs(rows, job.exact_bias, job.exact_x, std::vector<int64_t>(rows.rows, n).data(), ids.data(), rows.rows, logits.data());
+    const double top = *std::max_element(logits.begin(), logits.end());
+    double sum = 0.0;
+    for (const float logit : logits) sum += std::exp(logit - top);
     return top + std::log(sum);
 }
+
+// The sums of all parts: exp(logit - top) summed over all rows, and what exp(logit - shift) of a part is worth there.
+struct Total {
+    std::vector<double> top, sum;
+    std::vector<std::vector<double>> worth;  // (parts, N)
+    Total(const std::vector<Sums>& parts, int64_t count) : top(count), sum(count, 0.0), worth(parts.size()) {
+        for (int64_t n = 0; n < count; ++n) {
+            top[n] = parts[0].shift[n];
+            for (const Sums& part : parts) top[n] = std::max<double>(top[n], part.shift[n]);
+        }
+        for (size_t part = 0; part < parts.size(); ++part) {
+            worth[part].resize(count);
+            for (int64_t n = 0; n < count; ++n) {
+                const float shift = parts[part].shift[n];
+                const bool in_range = parts[part].total[n] < 1e37 && std::isfinite(shift);
+                worth[part][n] = in_range ? std::exp(shift - top[n]) : std::nan("");
+                sum[n] += parts[part].total[n] * worth[part][n];
+            }
+        }
+    }
+};
 
 // What is to be computed again, one token's after another's, so that its inputs stay in cache. A value is
 // exp(logit - top); those of token n lie from first[n] to first[n + 1].
 struct Again {
-    std::vector<Candidate> large;
-    std::vector<int64_t> first;
-    Again(float share, const std::vector<Sums>& parts, const std::vector<double>& top, const std::vector<double>& total)
-        : first(total.size() + 2, 0) {
+    std::vector<int64_t> first, tokens, rows;
+    std::vector<float> values;
+    Again(float share, const std::vector<Sums>& parts, const Total& total) : first(total.sum.size() + 2, 0) {
         std::vector<Candidate> mixed;
-        for (const Sums& part : parts)
-            for (const Candidate& one : part.large) {
-                const double value = one.value * std::exp(part.shift[one.token] - top[one.token]);
-                if (!(value > share * total[one.token])) continue;
+        for (size_t part = 0; part < parts.size(); ++part)
+            for (const Candidate& one : parts[part].large) {
+                const double value = one.value * total.worth[part][one.token];
+                if (!(value > share * total.sum[one.token])) continue;
                 mixed.push_back({one.token, one.row, static_cast<float>(value)});
                 ++first[one.token + 2];
             }
         for (size_t n = 2; n < first.size(); ++n) first[n] += first[n - 1];
-        large.resize(mixed.size());
-        for (const Candidate& one : mixed) large[first[one.token + 1]++] = one;
+        tokens.resize(mixed.size()), rows.resize(mixed.size()), values.resize(mixed.size());
+        for (const Candidate& one : mixed) {
+            const int64_t at = first[one.token + 1]++;
+            tokens[at] = one.token, rows[at] = one.row, values[at] = one.value;
+        }
     }
 };
 
 // The parts' sums put together, what is large computed again.
 void finish(const NormalizerJob& job, int64_t first, int64_t count, const std::vector<Sums>& parts, int threads) {
-    std::vector<double> top(count), total(count, 0.0);
-    for (int64_t n = 0; n < count; ++n) {
-        top[n] = parts[0].shift[n];
-        for (const Sums& part : parts) top[n] = std::max<double>(top[n], part.shift[n]);
-        for (const Sums& part : parts) {
-            const bool in_range = part.total[n] < 1e37 && std::isfinite(part.shift[n]);
-            total[n] += in_range ? part.total[n] * std::exp(part.shift[n] - top[n]) : std::nan("");
-        }
-    }
-    const Again again(job.again, parts, top, total);
+    const Total total(parts, count);
+    const Again again(job.again, parts, total);
+    const Rows& exact = job.exact ? *job.exact : *job.rows;
     ThreadPool::shared().run(threads, threads, [&](int part) {
-        std::vector<int32_t> room((job.exact ? job.exact : job.rows)->cols);
-        for (int64_t n = count * part / threads; n < count * (part + 1) / threads; ++n) {
-            double sum = total[n];
-            for (int64_t i = again.first[n]; i < again.first[n + 1]; ++i)
-                sum += std::exp(plain_logit(job, first + n, again.large[i].row, room) - top[n]) - again.large[i].value;
+        const int64_t own = count * part / threads, end = count * (part + 1) / threads, from = again.first[own];
+        std::vector<float> logits(again.first[end] - from);
+        pairs(exact, job.exact_bias, job.exact_x + first * exact.cols, again.tokens.data() + from,
+              again.rows.data() + from, static_cast<int64_t>(logits.size()), logits.data());
+        for (int64_t n = own; n < end; ++n) {
+            vf more = {};
+            for (int64_t i = again.first[n]; i < again.first[n + 1]; i += W) {
+                const int real = static_cast<int>(std::min<int64_t>(W, again.first[n + 1] - i));
+                vf exact_value = all(NOT_A_WORD);
+                std::memcpy(&exact_value, logits.data() + i - from, real * sizeof(float));
+                more += exp_of(exact_value - static_cast<float>(total.top[n])) - load_some(again.values.data() + i, real);
+            }
+            const double sum = total.sum[n] + sum_of(more);
             double& out = job.out[first + n];
-            if (!(sum > 0)) {  // also nan
-                out = plain_log_sum(job, first + n, room);
+            if (!(sum > 0 && std::isfinite(sum))) {  // also nan
+                out = plain_log_sum(job, first + n);
                 continue;
             }
-            out = top[n] + std::log(sum);
+            out = total.top[n] + std::log(sum);
             if (!job.slopes) continue;
-            const int64_t at = (first + n) * job.rows->cols;
-            out += taken(job.x + at, job.slopes + at, job.rows->cols, BYTE_MOST);
+            const int64_t cols = job.rows->cols;
+            const float* slopes = job.slopes + (first + n) * (cols + 1);
+            out += taken(job.x + (first + n) * cols, slopes, cols, BYTE_MOST) + slopes[cols];
         }
     });
 }

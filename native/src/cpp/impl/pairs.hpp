@@ -1,52 +1,78 @@
-// Chosen products.
+// Chosen products: four inputs at a time, each with a row of its own.
 
-// Summed in 64 bits at the end.
-NBEST_INLINE double dot(const float* a, const float* b, int64_t count) {
-    vf sums[4] = {};
+constexpr int PAIRS = 4;
+
+// A row at once is too short to hide how long a sum waits for the one before, and too far from the next one.
+NBEST_INLINE void dots(const float* const* x, const float* const* row, int64_t count, float* out) {
+    vf even[PAIRS] = {}, odd[PAIRS] = {};
     int64_t k = 0;
-    for (; k + 4 * W <= count; k += 4 * W)
-        each<4>(NBEST_EACH(i) { sums[i] += load(a + k + i * W) * load(b + k + i * W); });
-    for (; k + W <= count; k += W) sums[0] += load(a + k) * load(b + k);
-    double total = 0.0;
-    for (; k < count; ++k) total += static_cast<double>(a[k]) * b[k];
-    const vf sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    for (int w = 0; w < W; ++w) total += sum[w];
-    return total;
-}
-
-#if NBEST_W == 16
-// A row of bits needs not be unpacked: they choose between two numbers.
-NBEST_INLINE double dot_bits(const Rows& rows, int64_t r, const float* x) {
-    const __m512 zero = _mm512_set1_ps(rows.low_of(r)), one = _mm512_set1_ps(rows.low_of(r) + rows.step_of(r));
-    __m512 sums[4] = {};
-    for (int64_t k = 0; k < rows.cols; k += 64) {
-        const uint64_t bits = bits_from(rows, r, k);
-        each<4>(NBEST_EACH(i) {
-            const int64_t at = k + i * W, real = std::clamp<int64_t>(rows.cols - at, 0, W);
-            const __m512 some = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << real) - 1), x + at);
-            sums[i] = _mm512_fmadd_ps(some, _mm512_mask_blend_ps(static_cast<__mmask16>(bits >> i * W), zero, one), sums[i]);
+    for (; k + 2 * W <= count; k += 2 * W)
+        each<PAIRS>(NBEST_EACH(i) {
+            even[i] += load(x[i] + k) * load(row[i] + k);
+            odd[i] += load(x[i] + k + W) * load(row[i] + k + W);
         });
+    for (; k < count; k += W) {
+        const int real = static_cast<int>(std::min<int64_t>(W, count - k));
+        each<PAIRS>(NBEST_EACH(i) { even[i] += load_some(x[i] + k, real) * load_some(row[i] + k, real); });
     }
-    const vf sum = (vf)_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
-    double total = 0.0;
-    for (int w = 0; w < W; ++w) total += sum[w];
-    return total;
+    each<PAIRS>(NBEST_EACH(i) { even[i] += odd[i]; });
+    four_sums(even, out);
 }
-#endif
 
-// x . row r; `room` for a row that has to be unpacked.
-inline double dot_row(const Rows& rows, int64_t r, const float* x, std::vector<int32_t>& room) {
 #if NBEST_W == 16
-    if (rows.kind == Rows::BITS) return dot_bits(rows, r, x);
-#endif
-    return dot(x, reinterpret_cast<const float*>(words_of_row(rows, r, Word::FLOAT, room.data())), rows.cols);
+// Bits need not be unpacked: a row's low times the sum of x, and its step times the sum of those that it chooses.
+NBEST_INLINE void dots_of_bits(const Rows& rows, const float* const* x, const int64_t* ids, float* out) {
+    // The first bit is the highest of its byte: instead of them, numbers are turned within each eight.
+    const __m512i turned = _mm512_set_epi32(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    vf chosen[PAIRS] = {}, sums[PAIRS] = {};
+    const uint8_t* row[PAIRS];
+    for (int i = 0; i < PAIRS; ++i) row[i] = static_cast<const uint8_t*>(rows.data) + ids[i] * rows.stride;
+    const auto add = [&](int i, vf numbers, uint16_t bits) __attribute__((always_inline)) {
+        const __m512 some = _mm512_permutexvar_ps(turned, (__m512)numbers);
+        sums[i] += (vf)some;
+        chosen[i] = (vf)_mm512_mask_add_ps((__m512)chosen[i], bits, (__m512)chosen[i], some);
+    };
+    int64_t k = 0;
+    for (; k + W <= rows.cols; k += W)
+        each<PAIRS>(NBEST_EACH(i) {
+            uint16_t bits;
+            std::memcpy(&bits, row[i] + k / 8, sizeof bits);
+            add(i, load(x[i] + k), bits);
+        });
+    if (const int real = static_cast<int>(rows.cols - k))
+        each<PAIRS>(NBEST_EACH(i) {
+            uint16_t bits = 0;
+            std::memcpy(&bits, row[i] + k / 8, (real + 7) / 8);
+            add(i, load_some(x[i] + k, real), bits);
+        });
+    each<PAIRS>(NBEST_EACH(i) { sums[i] = sums[i] * rows.low_of(ids[i]) + chosen[i] * rows.step_of(ids[i]); });
+    four_sums(sums, out);
 }
+#endif
 
+// out[p] = x[positions[p]] . row ids[p] + bias[ids[p]]
 void pairs(const Rows& rows, const float* bias, const float* x, const int64_t* positions, const int64_t* ids,
            int64_t count, float* out) {
-    std::vector<int32_t> room(rows.cols);
-    for (int64_t p = 0; p < count; ++p) {
-        const double sum = dot_row(rows, ids[p], x + positions[p] * rows.cols, room);
-        out[p] = static_cast<float>(sum + (bias ? bias[ids[p]] : 0.0));
+    std::vector<int32_t> room(PAIRS * rows.cols);
+    for (int64_t first = 0; first < count; first += PAIRS) {
+        const float *input[PAIRS], *row[PAIRS];
+        int64_t id[PAIRS];
+        for (int i = 0; i < PAIRS; ++i) {  // what is beyond the last is the last again
+            const int64_t p = std::min(first + i, count - 1);
+            id[i] = ids[p];
+            input[i] = x + positions[p] * rows.cols;
+        }
+        float found[PAIRS];
+#if NBEST_W == 16
+        if (rows.kind == Rows::BITS) dots_of_bits(rows, input, id, found);
+        else
+#endif
+        {
+            for (int i = 0; i < PAIRS; ++i)
+                row[i] = reinterpret_cast<const float*>(
+                    words_of_row(rows, id[i], Word::FLOAT, room.data() + i * rows.cols));
+            dots(input, row, rows.cols, found);
+        }
+        for (int i = 0; i < PAIRS && first + i < count; ++i) out[first + i] = found[i] + (bias ? bias[id[i]] : 0.0f);
     }
 }
