@@ -15,8 +15,8 @@ from torch import Tensor
 from models.language_model import LanguageModel
 from models.matrices.base import Matrix
 from models.matrices.slim import SlimMatrix
-from models.scoring.native_forms import LinearKernel, affine_kernel, exact_form
 from models.scoring.byte_codes import Vector
+from models.scoring.native_forms import LinearKernel, affine_kernel, exact_form
 from models.scoring.sketch import Sketcher, nearest_affine, spoken
 
 # Nats, in the mean and at the 99.9th percentile. In one translation list of 1,000 the best total is less than
