@@ -8,6 +8,7 @@ namespace nbest {
 namespace NBEST_ISA {
 
 #include "impl/vectors.hpp"
+#include "impl/sharing.hpp"
 #include "impl/inputs.hpp"
 #include "impl/panels.hpp"
 #include "impl/products.hpp"

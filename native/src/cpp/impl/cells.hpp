@@ -119,22 +119,26 @@ void step_part(const CellsJob& job, const Packed& packed, const int64_t* starts,
     }
 }
 
-void step(const CellsJob& job, int threads) {
-    const Groups groups(job);
+// Groups `first` to `end`.
+void step_groups(const CellsJob& job, const Groups& groups, int64_t first, int64_t end, int threads) {
     Segment segments[CellsJob::MOST];
     for (int s = 0; s < job.sources; ++s) segments[s] = {job.inputs[s], groups.index[s].data(), job.rows[s]->cols};
-    const int64_t blocks = cell_blocks(job);
-    const int parts = static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(PARTS_A_THREAD * threads, blocks));
     const int64_t tokens = tokens_at_a_time(panel_words(job) / CELL_PANEL);
-    for (int64_t first = 0; first < groups.count(); first += tokens) {
-        const int64_t count = std::min(tokens, groups.count() - first), *starts = groups.starts.data() + first;
+    for (; first < end; first += tokens) {
+        const int64_t count = std::min(tokens, end - first), *starts = groups.starts.data() + first;
         Packed packed;
         if (job.most) pack_whole<int16_t, CELL_T>(segments, job.sources, first, count, job.most, packed);
         else pack_floats<CELL_T>(segments, job.sources, first, count, packed);
-        ThreadPool::shared().run(threads, parts, [&](int part) {
-            const int64_t from = blocks * part / parts, to = blocks * (part + 1) / parts;
+        share_units(cell_blocks(job), threads, [&](int64_t from, int64_t to) {
             if (job.most) step_part<true>(job, packed, starts, count, from, to);
             else step_part<false>(job, packed, starts, count, from, to);
         });
     }
+}
+
+void step(const CellsJob& job, int threads) {
+    const Groups groups(job);
+    const auto work = [&](int64_t first, int64_t end, int own) { step_groups(job, groups, first, end, own); };
+    if (job.panels) share_inputs(groups.count(), threads, work);
+    else work(0, groups.count(), threads);  // panels that are thrown away are laid out once
 }

@@ -101,23 +101,27 @@ inline void linear_floats(const LinearJob& job, int64_t from, int64_t to) {
     }
 }
 
-void linear(const LinearJob& job, int threads) {
-    // Two threads share no cache line of an output whose rows are whole ones.
-    const int64_t unit = job.most ? LINEAR_PANEL : 16, units = (job.rows->rows + unit - 1) / unit;
-    const int parts = static_cast<int>(threads == 1 ? 1 : std::min<int64_t>(PARTS_A_THREAD * threads, units));
-    const auto of_units = [&](auto part_of) {
-        ThreadPool::shared().run(threads, parts, [&](int part) { part_of(units * part / parts, units * (part + 1) / parts); });
-    };
-    if (!job.most)
-        return of_units([&](int64_t from, int64_t to) { linear_floats(job, from * unit, std::min(job.rows->rows, to * unit)); });
+// Tokens `first` to `end`.
+void linear_tokens(const LinearJob& job, int64_t first, int64_t end, int threads) {
 #if NBEST_VNNI
     const Segment input{job.x, nullptr, job.rows->cols};
     const int64_t tokens = tokens_at_a_time(words_of(job.rows->cols, Word::SHORTS));
-    for (int64_t first = 0; first < job.count; first += tokens) {
-        const int64_t count = std::min(tokens, job.count - first);
+    for (; first < end; first += tokens) {
+        const int64_t count = std::min(tokens, end - first);
         Packed packed;
         pack_whole<int16_t, LINEAR_T>(&input, 1, first, count, job.most, packed);
-        of_units([&](int64_t from, int64_t to) { linear_whole(job, packed, first, count, from, to); });
+        share_units(linear_panels(job), threads,
+                    [&](int64_t from, int64_t to) { linear_whole(job, packed, first, count, from, to); });
     }
 #endif
+}
+
+void linear(const LinearJob& job, int threads) {
+    if (!job.most) {
+        constexpr int64_t LINE = 16;  // floats: two threads share no cache line of an output whose rows are whole ones
+        return share_units((job.rows->rows + LINE - 1) / LINE, threads, [&](int64_t from, int64_t to) {
+            linear_floats(job, from * LINE, std::min(job.rows->rows, to * LINE));
+        });
+    }
+    share_inputs(job.count, threads, [&](int64_t first, int64_t end, int own) { linear_tokens(job, first, end, own); });
 }

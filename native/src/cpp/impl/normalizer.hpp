@@ -293,12 +293,8 @@ void normalize_tokens(const NormalizerJob& job, int64_t first, int64_t end, int 
 
 template <Products KIND, int T, int C>
 void normalize_as(const NormalizerJob& job, int threads) {
-    // Each thread that has panels laid out for it has enough tokens to make that worth while; else they share them.
-    constexpr int64_t ENOUGH = 128;
-    if (job.count < ENOUGH * threads) return normalize_tokens<KIND, T, C>(job, 0, job.count, threads);
-    ThreadPool::shared().run(threads, threads, [&](int part) {
-        normalize_tokens<KIND, T, C>(job, job.count * part / threads, job.count * (part + 1) / threads, 1);
-    });
+    share_inputs(job.count, threads,
+                 [&](int64_t first, int64_t end, int own) { normalize_tokens<KIND, T, C>(job, first, end, own); });
 }
 
 void normalize(const NormalizerJob& job, int threads) {
