@@ -16,7 +16,7 @@ from models.matrices.dense import DenseMatrix
 from models.matrices.quantized import QuantizedSpec
 from models.scoring.byte_codes import bytes_by_row
 from models.scoring.native_engine import NativeEngine, kernels
-from models.scoring.native_forms import form_16_bits, form_two_bytes, rows_form
+from models.scoring.native_forms import exact_form, form_16_bits, form_two_bytes, rows_form
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ConfigError
 
@@ -76,6 +76,22 @@ def test_every_kind_of_cpu(saved: Save, system: str, isa: str) -> None:
     assert scorer.score(TEXTS).nat_log_probs == pytest.approx(expected, abs=1e-4)
 
 
+def in_every_way(weight: np.ndarray) -> list[tuple[Any, np.ndarray]]:
+    """(the matrix as the kernels read it, its numbers): floats, their signs as bits, bytes."""
+    two, minus_one = np.full(1, 2, np.float32), np.full(1, -1, np.float32)
+    bits = native.Matrix.bits(np.packbits(weight > 0, axis=1), weight.shape[1], two, minus_one)
+    codes, step, low = bytes_by_row(weight)
+    return [
+        (native.Matrix.float32(weight), weight),
+        (bits, np.where(weight > 0, 1, -1)),
+        (native.Matrix.uint8(codes, step, low), codes * step[:, None] + low[:, None]),
+    ]
+
+
+def dense(weight: np.ndarray) -> DenseMatrix:
+    return DenseMatrix.from_stored({"weight": torch.from_numpy(weight)}, *weight.shape)
+
+
 @pytest.mark.parametrize("isa", native.isas())
 @pytest.mark.parametrize(("count", "columns", "rows"), SHAPES)
 def test_linear_is_its_formula(isa: str, count: int, columns: int, rows: int) -> None:
@@ -83,14 +99,7 @@ def test_linear_is_its_formula(isa: str, count: int, columns: int, rows: int) ->
     random = np.random.default_rng(1)
     x, weight = (random.normal(size=(n, columns)).astype(np.float32) for n in (count, rows))
     scale, bias = (random.normal(size=rows).astype(np.float32) for _ in range(2))
-    two, one = np.full(1, 2, np.float32), np.full(1, -1, np.float32)
-    codes, step, low = bytes_by_row(weight)
-    matrices = [
-        (native.Matrix.float32(weight), weight),
-        (native.Matrix.bits(np.packbits(weight > 0, axis=1), columns, two, one), np.where(weight > 0, 1, -1)),
-        (native.Matrix.uint8(codes, step, low), codes * step[:, None] + low[:, None]),
-    ]
-    for matrix, numbers in matrices:
+    for matrix, numbers in in_every_way(weight):
         plain = x.astype(np.float64) @ numbers.astype(np.float64).T
         for options, expected in (({}, plain), ({"scale": scale, "bias": bias}, scale * plain + bias)):
             for threads in (1, 3):
@@ -107,13 +116,10 @@ def test_linear_in_whole_numbers_is_near(kind: str, count: int, columns: int, ro
     random = np.random.default_rng(2)
     x, weight = (random.normal(size=(n, columns)).astype(np.float32) for n in (count, rows))
     scale, bias = (random.normal(size=rows).astype(np.float32) for _ in range(2))
-    matrix: Matrix = DenseMatrix(rows, columns, scale=1.0)
-    if kind == "dense":
-        with torch.no_grad():
-            matrix.weight.copy_(torch.from_numpy(weight))
-    elif kind == "bits":
+    matrix: Matrix = dense(weight)
+    if kind == "bits":
         matrix = PackedBinaryMatrix(rows, columns, np.packbits(weight > 0, axis=1), 0.5)
-    else:
+    elif kind == "bytes":
         matrix = QuantizedSpec().from_trained(torch.from_numpy(weight))
     form, numbers = form_16_bits(native, matrix), matrix.materialize().detach().numpy()
     expected = scale * (x.astype(np.float64) @ numbers.astype(np.float64).T) + bias
@@ -133,14 +139,7 @@ def test_pairs_are_single_products(isa: str, columns: int) -> None:
     random = np.random.default_rng(3)
     x, weight = (random.normal(size=(n, columns)).astype(np.float32) for n in (9, 30))
     bias = random.normal(size=30).astype(np.float32)
-    two, minus_one = np.full(1, 2, np.float32), np.full(1, -1, np.float32)
-    codes, step, low = bytes_by_row(weight)
-    signs = np.where(weight > 0, 1.0, -1.0)
-    for matrix, numbers in (
-        (native.Matrix.float32(weight), weight),
-        (native.Matrix.bits(np.packbits(weight > 0, axis=1), columns, two, minus_one), signs),
-        (native.Matrix.uint8(codes, step, low), codes * step[:, None] + low[:, None]),
-    ):
+    for matrix, numbers in in_every_way(weight):
         output = native.Output(matrix, bias, isa=isa)
         for count in (0, 1, 3, 4, 11):
             positions, ids = random.integers(9, size=count), random.integers(30, size=count)
@@ -160,12 +159,8 @@ def test_words_after_the_same_words(isa: str, int16: bool, sources: int) -> None
     random = np.random.default_rng(4)
     cells, count, states_above = 21, 400, 300
     weight = random.normal(size=(sources, 4 * cells, cells)).astype(np.float32) * 0.3
-    forms = []
-    for numbers in weight:
-        dense = DenseMatrix(*numbers.shape, scale=1.0)
-        with torch.no_grad():
-            dense.weight.copy_(torch.from_numpy(numbers))
-        forms.append(form_16_bits(native, dense) if int16 else native.Matrix.float32(numbers))
+    form = form_16_bits if int16 else exact_form
+    forms = [form(native, dense(numbers)) for numbers in weight]
     kernel = native.Cells(forms, int16=int16, isa=isa)
     table = random.normal(size=(8, 4 * cells)).astype(np.float32)
     before = random.normal(size=(states_above, cells)).astype(np.float32)
