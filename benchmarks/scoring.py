@@ -29,7 +29,7 @@ from models.architectures import architecture
 from models.language_model import LanguageModel
 from models.matrices import products
 from models.scoring.native_engine import kernels
-from models.scoring.prefix_tree import build_prefix_tree
+from models.scoring.prefix_tree import Sequences, build_prefix_tree
 from models.vocabulary import SPECIAL, Vocabulary
 from nbest.files import write_whole
 from rescoring.formats import read_nbest
@@ -93,7 +93,7 @@ def measure(path: Path, workload: Workload, arguments: argparse.Namespace) -> di
     exact = found[ENGINE][0].result
     ids = peers.encoded(path, workload.texts)
     tokens = np.asarray([len(one) + 1 for one in ids])
-    tree = build_prefix_tree(ids, SPECIAL.index("<s>"))
+    tree = build_prefix_tree(Sequences.of(ids), SPECIAL.index("<s>"))
     rows = {
         name: {
             "seconds": round(statistics.median(seconds[name]), 4),

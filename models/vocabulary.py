@@ -3,8 +3,10 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +20,39 @@ START = "<s>"
 END = "</s>"
 SPECIAL = (END, UNKNOWN, START)  # ids 0, 1, 2
 MAX_UNSEEN = 1 << 31  # types; as recipes allow
+_LINES = 1000  # of a corpus, that are looked up together
+_BETWEEN = "\n"  # stands between texts that are looked up together
+_ODD = {"": -1, _BETWEEN: -2}  # what can stand in texts and is no word
+
+
+def _sums(values: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(N+1,) how many of the first 0, 1, ... N are true."""
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(values)])
 
 
 def words_of(text: str) -> list[str]:
     """The words of a line: split on ASCII space only (no-break spaces stand inside tokens)."""
     return [word for word in text.split(" ") if word]
+
+
+class Encoded(NamedTuple):
+    """N texts of W words, or pieces, in all.
+
+    ids         (W,) one text after another
+    lengths     (N,) words, or pieces, of each
+    oov_counts  (N,) how many of them are out of vocabulary
+    """
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    oov_counts: NDArray[np.int64]
+
+
+class _Ids(dict[str, int]):
+    """Of the words that can stand in a text: all but the special ones; and of what is no word, below 0."""
+
+    def __missing__(self, word: str) -> int:
+        return 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +65,6 @@ class Vocabulary:
     segmenter     what cuts words into pieces, where types are pieces
     running       whether the model has learnt from running text: it begins after ``</s>``, for ``<s>`` it has
                   never seen, and can go on from other sentences
-    ids           of the words that can stand in a text: all but the special ones
     """
 
     words: tuple[str, ...]
@@ -43,7 +72,7 @@ class Vocabulary:
     lowercase: bool = False
     segmenter: Segmenter | None = None
     running: bool = False
-    ids: dict[str, int] = field(init=False, repr=False, compare=False)
+    _ids: "_Ids" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.words[: len(SPECIAL)] != SPECIAL:
@@ -54,7 +83,7 @@ class Vocabulary:
             )
         first = len(SPECIAL)
         ids = {word: number for number, word in enumerate(self.words[first:], first)}
-        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "_ids", _Ids(_ODD | ids))
         if len(ids) != len(self.words) - first or any(word in ids for word in SPECIAL):
             twice = [word for word, count in Counter(self.words).items() if count > 1]
             raise ConfigError(f"vocabulary holds {len(twice)} words twice, {twice[0]!r} among them")
@@ -91,13 +120,30 @@ class Vocabulary:
 
         A literal ``<unk>`` is out of vocabulary as any unknown word, and so are ``<s>`` and ``</s>``.
         """
-        get = self.ids.get
-        if self.segmenter is None:
-            # As words_of, in one go: this is a good part of what short lists take.
-            ids = [get(word, 1) for word in (text.lower() if self.lowercase else text).split(" ") if word]
-        else:
-            ids = [get(piece, 1) for word in self.pieces_by_word(text) for piece in word]
+        ids = [self._id(piece) for word in self.pieces_by_word(text) for piece in word]
         return ids, ids.count(1)
+
+    def encode_all(self, texts: Sequence[str]) -> Encoded:
+        """`encode` of each, all words looked up at once: most of the time that short lists take in Python."""
+        found = None if self.segmenter is not None or not texts else self._look_up(texts)
+        if found is None:
+            each = [self.encode(text)[0] for text in texts]
+            lengths = np.fromiter(map(len, each), np.int64, len(each))
+            ids = np.fromiter(chain.from_iterable(each), np.int64, lengths.sum())
+        else:
+            is_word = found >= 0
+            ends = np.append(np.flatnonzero(found == _ODD[_BETWEEN]), len(found))
+            lengths = np.diff(_sums(is_word)[ends], prepend=0)
+            ids = found[is_word]
+        unknown = _sums(ids == self.unknown_id)
+        return Encoded(ids, lengths, np.diff(unknown[np.cumsum(lengths)], prepend=0))
+
+    def _look_up(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
+        """Ids of the words of the texts and what stands between them; None where a text holds that itself."""
+        joined = f" {_BETWEEN} ".join(texts)
+        words = (joined.lower() if self.lowercase else joined).split(" ")
+        found = np.fromiter(map(self._ids.__getitem__, words), np.int64, len(words))
+        return found if np.count_nonzero(found == _ODD[_BETWEEN]) == len(texts) - 1 else None
 
     def pieces_by_word(self, text: str) -> list[tuple[str, ...]]:
         """What each word of `text` is looked up as: itself, or its pieces."""
@@ -109,7 +155,7 @@ class Vocabulary:
         return self._id(piece) == self.unknown_id
 
     def _id(self, piece: str) -> int:
-        return self.ids.get(piece, 1)
+        return max(1, self._ids[piece])
 
     def begins_word(self) -> NDArray[np.bool_]:
         """(V,) whether a token of this id is a word, or the first piece of one, or ``</s>``."""
@@ -119,14 +165,14 @@ class Vocabulary:
 
     def encode_corpus(self, lines: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """(token ids of all lines one after the other, offsets (lines+1,)); ``</s>`` not included."""
-        tokens: list[NDArray[np.int32]] = []
-        lengths = [0]
-        for line in lines:
-            ids, _ = self.encode(line)
-            tokens.append(np.asarray(ids, dtype=np.int32))
-            lengths.append(len(ids))
-        flat = np.concatenate(tokens) if tokens else np.zeros(0, dtype=np.int32)
-        return flat, np.cumsum(np.asarray(lengths, dtype=np.int64))
+        tokens = [np.zeros(0, dtype=np.int32)]
+        lengths = [np.zeros(1, dtype=np.int64)]
+        rest = iter(lines)
+        while block := list(islice(rest, _LINES)):
+            encoded = self.encode_all(block)
+            tokens.append(encoded.ids.astype(np.int32))
+            lengths.append(encoded.lengths)
+        return np.concatenate(tokens), np.cumsum(np.concatenate(lengths))
 
     def to_json(self) -> str:
         """One JSON document; of a segmenter it holds the digest."""

@@ -1,6 +1,6 @@
 """Works: texts in groups, how far each group's prefix tree is read, and what came of it."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scoring.engine import Ids
-from models.scoring.prefix_tree import PrefixTree
+from models.scoring.prefix_tree import PrefixTree, Sequences
 from models.scoring.state_pool import START
 
 
@@ -24,7 +24,7 @@ class Group:
     """
 
     members: Ids
-    sequences: Sequence[Sequence[int]]
+    sequences: Sequences
     heads: Ids | None = None
 
 

@@ -24,6 +24,9 @@ Ids = NDArray[np.int64]
 class Walk(ABC):
     """Reads words, puts out log-probabilities."""
 
+    def expect(self, words: Ids) -> None:  # noqa: B027, what only some walks make use of
+        """These words, any number of each, will be read: what is best made for all at once can be."""
+
     @abstractmethod
     def step(self, words: Ids, above: Ids, kept: Ids, states: State) -> Tensor:
         """Read words (N,), each after the state in row `above` (N,) of `states`.

@@ -208,6 +208,7 @@ class Frontier:
             return False
         work.climbs.append(climb)
         work.waiting = None
+        self._walk.expect(climb.tree.words)
         return True
 
     def _read(self, parts: list[Part]) -> list[Part]:

@@ -34,6 +34,7 @@ from nbest.errors import ConfigError
 
 INTERFACE = 7  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
+EXPECTED = 512  # words at most whose products are made before they are read, while others wait
 PROBE_TOLERANCE = 3.5e-5  # nats; a third of what is called exact
 AGAIN = 0.01  # share of the sum from which a word is computed again, in floats
 # Shares of the sum below which two-byte rows are read as bytes: the first that will do.
@@ -158,6 +159,11 @@ class NativeWalk(Walk):
         self.threads = torch.get_num_threads()
         self.table = _WordTable(engine)
 
+    def expect(self, words: Ids) -> None:
+        """As every walk: a matrix is read once for many words, not at each step for a few."""
+        if self.engine.layers[0] is not None:
+            self.table.expect(words, self.threads)
+
     def step(self, words: Ids, above: Ids, kept: Ids, states: State) -> Tensor:
         """As every walk."""
         x: Tensor | None = None
@@ -247,17 +253,26 @@ class _WordTable:
         missing = words[rows < 0]
         if not len(missing):
             return self.table, rows
-        self._add(np.unique(missing), words, threads)
-        return self.table, self.row_of[words]
-
-    def _add(self, missing: Ids, words: Ids, threads: int) -> None:
+        missing = np.unique(missing)
         if self.used + len(missing) > len(self.table):
             missing = np.unique(words)
             self._clear(len(missing))
-        rows = slice(self.used, self.used + len(missing))
-        self.table[rows] = self._products(missing, threads)
-        self.row_of[missing] = np.arange(rows.start, rows.stop)
-        self.used = rows.stop
+        self._add(missing, threads)
+        return self.table, self.row_of[words]
+
+    def expect(self, words: Ids, threads: int) -> None:
+        """Make the products of some that are missing now, as many as there is room for."""
+        missing = np.unique(words[self.row_of[words] < 0])[:EXPECTED]
+        if not len(self.table):
+            self._clear(1)
+        self._add(missing[: len(self.table) - self.used], threads)
+
+    def _add(self, missing: Ids, threads: int) -> None:
+        if len(missing):
+            rows = slice(self.used, self.used + len(missing))
+            self._write(missing, self.table[rows], threads)
+            self.row_of[missing] = np.arange(rows.start, rows.stop)
+            self.used = rows.stop
 
     def _clear(self, least: int) -> None:
         """Forget all words, with room for `least`; what no word has been written to takes no memory yet."""
@@ -269,11 +284,11 @@ class _WordTable:
         if max(least, most) > len(self.table):
             self.table = np.empty((max(least, most), 4 * layer.cells), dtype=np.float32)
 
-    def _products(self, ids: Ids, threads: int) -> NDArray[np.float32]:
-        """(N, 4H) of words (N,)."""
+    def _write(self, ids: Ids, out: NDArray[np.float32], threads: int) -> None:
+        """Products (N, 4H) of words (N,)."""
         engine = self.engine
         x = engine.embedding(ids)
         if engine.embedding_linear is not None:
             x = engine.embedding_linear(x, threads)
         assert engine.word_products is not None
-        return engine.word_products(x, threads)
+        engine.word_products(x, threads, out)

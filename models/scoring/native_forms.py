@@ -5,7 +5,7 @@ nothing between the kernels is done by torch where they can do it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from models.matrices.slim import SlimMatrix
 from models.scoring.byte_codes import Vector, codes_by_row
 
 Floats = NDArray[np.float32]
-Products = Callable[[Floats, int], Floats]  # (N, rows) of inputs (N, columns), on so many threads
 RowsOf = Callable[[NDArray[np.int64]], Floats]  # (N, columns) of ids (N,)
 INT16_MOST = 32_767
 ROW_MOST = 2**31 / 4096
@@ -55,15 +54,22 @@ def rows_form(kernels: Any, matrix: Matrix) -> RowsOf:
     return read if form is not None else lambda ids: matrix.rows(torch.from_numpy(ids)).numpy()
 
 
+class Products(Protocol):
+    """Products of a matrix with inputs."""
+
+    def __call__(self, x: Floats, threads: int, out: Floats | None = None) -> Floats:
+        """(N, rows) of x (N, columns), on so many threads; written to `out`, where it is given."""
+
+
 class LinearKernel:
     """scale * x W^T + bias."""
 
     def __init__(self, kernel: Any, rows: int) -> None:
         self._kernel, self.rows = kernel, rows
 
-    def __call__(self, x: Floats, threads: int) -> Floats:
-        """(N, rows) for x (N, columns)."""
-        out = np.empty((len(x), self.rows), dtype=np.float32)
+    def __call__(self, x: Floats, threads: int, out: Floats | None = None) -> Floats:
+        """As all products."""
+        out = np.empty((len(x), self.rows), dtype=np.float32) if out is None else out
         self._kernel.products(np.ascontiguousarray(x), out, threads)
         return out
 
@@ -82,9 +88,12 @@ def linear_form(
         form = form_16_bits(kernels, matrix) if int16 else exact_form(kernels, matrix)
     if form is None:
 
-        def products(x: Floats, threads: int) -> Floats:
+        def products(x: Floats, threads: int, out: Floats | None = None) -> Floats:
             found: Tensor = matrix(torch.from_numpy(x))
-            return (found if affine is None else affine.shifted(found)).numpy()
+            shifted: Floats = (found if affine is None else affine.shifted(found)).numpy()
+            if out is not None:
+                out[:] = shifted
+            return shifted
 
         return products
     scale = bias = None

@@ -57,8 +57,13 @@ class PendingOutputs:
             return []
         taken = {id(part) for _, part in chosen}
         self._keep(lambda part: id(part) not in taken)
-        hidden = self._walk.joined([hidden for hidden, _ in chosen])
-        return self._compute(hidden, [part for _, part in chosen])
+        of_climb: dict[Climb, list[tuple[Tensor, Part]]] = {}
+        for hidden, part in chosen:
+            of_climb.setdefault(part.climb, []).append((hidden, part))
+        # Nodes are read in their order, and computed in that: those of a climb are one range.
+        ranges = [Part(climb, held[0][1].first, held[-1][1].last) for climb, held in of_climb.items()]
+        hidden = self._walk.joined([hidden for held in of_climb.values() for hidden, _ in held])
+        return self._compute(hidden, ranges)
 
     def _keep(self, which: Callable[[Part], bool]) -> None:
         self._held = [(hidden, part) for hidden, part in self._held if which(part)]

@@ -28,11 +28,30 @@ class PrefixTree:
     last_nodes: NDArray[np.int64]
 
 
-def build_prefix_tree(sequences: Sequence[Sequence[int]], start_id: int) -> PrefixTree:
+@dataclass(frozen=True)
+class Sequences:
+    """N sequences of word ids.
+
+    flat     (W,) one after another
+    lengths  (N,)
+    """
+
+    flat: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]]) -> "Sequences":
+        """The same, one by one."""
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        return cls(np.fromiter(chain.from_iterable(sequences), np.int64, lengths.sum()), lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def build_prefix_tree(sequences: Sequences, start_id: int) -> PrefixTree:
     """The tree of these word id sequences, built level by level over all of them at once."""
-    count = len(sequences)
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=count)
-    flat = np.fromiter(chain.from_iterable(sequences), dtype=np.int64, count=lengths.sum())
+    flat, lengths, count = sequences.flat, sequences.lengths, len(sequences)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if count else np.zeros(0, dtype=np.int64)
     words, parents, levels = [np.asarray([start_id])], [np.zeros(1, dtype=np.int64)], [0, 1]
     at = np.zeros(count, dtype=np.int64)  # the node each hypothesis has reached

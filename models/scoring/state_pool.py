@@ -54,8 +54,9 @@ class StatePool:
 
     def _grow(self, count: int) -> None:
         had = len(self.state.cell[0])
-        # Twice as many, but not beyond what is meant to be in use, unless so many are needed now.
-        more = max(count - self._top, min(max(had, _FIRST_ROWS), self.most_rows + 1 - had))
+        # What is reserved, twice as many at least; not beyond what is meant to be in use, unless needed now.
+        wanted = max(had, _FIRST_ROWS, self.reserved + 1 - had)
+        more = max(count - self._top, min(wanted, self.most_rows + 1 - had))
         self.state = State(*(tuple(_longer(part, more) for part in parts) for parts in self.state))
         free = np.empty(had + more, dtype=np.int64)
         # The new rows lie below those that were free before, the lowest on top.
@@ -66,4 +67,6 @@ class StatePool:
 
 
 def _longer(part: torch.Tensor, rows: int) -> torch.Tensor:
-    return torch.cat([part, part.new_empty(rows, part.shape[1])])
+    longer = part.new_empty(len(part) + rows, part.shape[1])  # rows that nobody takes need no memory yet
+    longer[: len(part)] = part
+    return longer

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +122,13 @@ def test_characters_never_seen_are_unknown_one_by_one(vocabulary: Vocabulary) ->
         "g",
     ]
     assert vocabulary.encode("<unk> </s>")[1] == 2  # as words
+
+
+def test_pieces_of_many_texts_at_once(vocabulary: Vocabulary) -> None:
+    texts = ["the 中文dog", "", "walks the"]
+    encoded = vocabulary.encode_all(texts)
+    each = [ids.tolist() for ids in np.split(encoded.ids, np.cumsum(encoded.lengths))[:-1]]
+    assert list(zip(each, encoded.oov_counts, strict=True)) == [vocabulary.encode(text) for text in texts]
 
 
 def test_the_charge_is_for_characters_left_out() -> None:

@@ -4,7 +4,10 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.vocabulary import SPECIAL, Vocabulary, build_vocabulary, words_of
 from nbest.errors import ConfigError, ModelFileError
@@ -41,6 +44,26 @@ def test_unknown_words_are_counted_and_charged() -> None:
 def test_special_words_in_a_text_are_unknown_words() -> None:
     vocabulary = build_vocabulary(LINES)
     assert vocabulary.encode("<s> a </s> <unk>") == ([1, 3, 1, 1], 3)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["a", "B", "", "zzz", "<s>", "ΟΔΟΣ", "\n", "c\u00a0d"])).map(" ".join)),
+    st.booleans(),
+)
+def test_many_texts_at_once_are_as_one_by_one(texts: list[str], lowercase: bool) -> None:
+    vocabulary = build_vocabulary([*LINES, "οδος ΟΔΟΣ"], lowercase=lowercase)
+    encoded = vocabulary.encode_all(texts)
+    assert encoded.lengths.sum() == len(encoded.ids)
+    each = [ids.tolist() for ids in np.split(encoded.ids, np.cumsum(encoded.lengths))[:-1]]
+    assert list(zip(each, encoded.oov_counts, strict=True)) == [vocabulary.encode(text) for text in texts]
+    tokens, offsets = vocabulary.encode_corpus(texts)
+    assert tokens.tolist() == encoded.ids.tolist()
+    assert offsets.tolist() == [0, *np.cumsum(encoded.lengths)]
+
+
+def test_a_line_break_is_a_word_as_others_are() -> None:
+    vocabulary = Vocabulary((*SPECIAL, "a", "\n"))
+    assert vocabulary.encode_all(["a \n a", "\n"]).ids.tolist() == [3, 4, 3, 4]
 
 
 def test_case_is_folded_only_where_said() -> None:

@@ -17,6 +17,7 @@ from models.layers.lstm import State
 from models.scoring.climb import Group, GroupScores
 from models.scoring.engine import Engine, Ids, TorchEngine, TorchWalk
 from models.scoring.frontier import Frontier
+from models.scoring.prefix_tree import Sequences
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ScoringCancelledError
 
@@ -37,7 +38,7 @@ class Collected:
 def groups(*sequences: Sequence[Sequence[int]]) -> Iterator[Group]:
     first = 0
     for several in sequences:
-        yield Group(np.arange(first, first + len(several)), several)
+        yield Group(np.arange(first, first + len(several)), Sequences.of(several))
         first += len(several)
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring.prefix_tree import PrefixTree, build_prefix_tree
+from models.scoring.prefix_tree import PrefixTree, Sequences, build_prefix_tree
 
 
 def _path(tree: PrefixTree, node: int) -> list[int]:
@@ -17,7 +17,7 @@ def _path(tree: PrefixTree, node: int) -> list[int]:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), max_size=5), max_size=12))
 def test_tree_holds_each_prefix_once(sequences: list[list[int]]) -> None:
-    tree = build_prefix_tree(sequences, start_id=2)
+    tree = build_prefix_tree(Sequences.of(sequences), start_id=2)
     assert [_path(tree, int(node)) for node in tree.last_nodes] == sequences
     paths = [tuple(_path(tree, node)) for node in range(len(tree.words))]
     assert len(set(paths)) == len(paths)
