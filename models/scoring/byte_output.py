@@ -5,6 +5,8 @@ None is better than one that is too far off.
 """
 
 from bisect import bisect_left
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,44 +66,73 @@ def nearest(kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: T
     if not worth_a_sketch(matrix):
         return None
     half = x.shape[1] // 2
-    inputs = torch.cat([x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1)])
+    layer = _Layer(
+        kernels, matrix, bias, torch.cat([x[:, :half].flatten(0, 1), x[:, half:].flatten(0, 1)]), isa
+    )
     seen, unseen, both = slice(0, len(x) * half), slice(len(x) * half, None), slice(None)
-    exact = exact_form(kernels, matrix)
-    exactly = log_normalizers(kernels.Output(exact, bias, isa=isa), inputs.numpy())
+    for again in AGAIN:
+        is_near = partial(layer.sketches(seen, again).is_near, unseen)
+        if is_near(PARTS):
+            return layer.sketches(both, again).output(1 + bisect_left(range(1, PARTS), True, key=is_near))
+    return None
 
-    def sketcher_of(which: slice, again: float) -> Sketcher:
-        return Sketcher(matrix, bias, inputs[which], torch.from_numpy(exactly[which]).float(), again)
 
-    def off(output: SketchedOutput, which: slice) -> NDArray[np.float64]:
-        return exactly[which] - log_normalizers(output, inputs[which].numpy())
+class _Layer:
+    """An output layer: its inputs in a sample (N, H), and what is exact of them."""
 
-    def made(sketcher: Sketcher, which: slice, parts: int, again: float) -> SketchedOutput:
-        size = min(matrix.in_features, -(-matrix.in_features * parts // (4 * PARTS)) * 4)
-        sketch = sketcher.sketch(size)
-        rows = kernels.Matrix.uint8(sketch.codes, sketch.step, sketch.low)
-        options = {"products": "int8", "exact": exact, "again": again, "isa": isa}
-        kernel = kernels.Output(rows, bias, sketch_bias=sketch.bias, **options)
-        columns = affine_kernel(kernels, sketch.columns, sketch.shift, isa=isa)
+    def __init__(
+        self, kernels: Any, matrix: Matrix, bias: NDArray[np.float32] | None, x: Tensor, isa: str
+    ) -> None:
+        self.kernels, self.matrix, self.bias, self.x, self.isa = kernels, matrix, bias, x, isa
+        self.exact = exact_form(kernels, matrix)
+        self._log_normalizers = log_normalizers(kernels.Output(self.exact, bias, isa=isa), x.numpy())
+
+    def sketches(self, which: slice, again: float) -> "_Sketches":
+        """Made from those inputs."""
+        exactly = torch.from_numpy(self._log_normalizers[which]).float()
+        return _Sketches(self, which, again, Sketcher(self.matrix, self.bias, self.x[which], exactly, again))
+
+    def off(self, output: SketchedOutput, which: slice) -> NDArray[np.float64]:
+        """By how much its normalisers are too small."""
+        return self._log_normalizers[which] - log_normalizers(output, self.x[which].numpy())
+
+
+@dataclass(frozen=True)
+class _Sketches:
+    """Outputs of any size, made from some of a layer's inputs.
+
+    again  share of the sum from which a word is computed again
+    """
+
+    layer: _Layer
+    which: slice
+    again: float
+    sketcher: Sketcher
+
+    def is_near(self, which: slice, parts: int) -> bool:
+        """Whether the output of this size may be taken, as other inputs say."""
+        each = np.abs(self.layer.off(self.output(parts), which))
+        return bool(each.mean() < MEAN_OFF and np.quantile(each, 0.999) < MOST_OFF)
+
+    def output(self, parts: int) -> SketchedOutput:
+        """Of so many sixty-fourths of the columns; corrected by what it is off by in the mean, as far as that
+        is an affine function of what the sketch tells.
+        """
+        layer, isa = self.layer, self.layer.isa
+        size = min(layer.matrix.in_features, -(-layer.matrix.in_features * parts // (4 * PARTS)) * 4)
+        sketch = self.sketcher.sketch(size)
+        rows = layer.kernels.Matrix.uint8(sketch.codes, sketch.step, sketch.low)
+        options = {"products": "int8", "exact": layer.exact, "again": self.again, "isa": isa}
+        kernel = layer.kernels.Output(rows, layer.bias, sketch_bias=sketch.bias, **options)
+        columns = affine_kernel(layer.kernels, sketch.columns, sketch.shift, isa=isa)
 
         def corrected(slope: NDArray[np.float32], shift: Vector) -> SketchedOutput:
             slopes = np.concatenate([sketch.slopes, slope]), np.concatenate([sketch.slope_shift, shift])
-            return SketchedOutput(kernel, columns, affine_kernel(kernels, *slopes, isa=isa))
+            return SketchedOutput(kernel, columns, affine_kernel(layer.kernels, *slopes, isa=isa))
 
         plain = corrected(np.zeros((1, size), np.float32), np.zeros(1, np.float32))
-        return corrected(
-            *nearest_affine(columns(inputs[which].numpy(), 1), off(plain, which)[:, None], OFF_RIDGE)
-        )
-
-    def near(sketcher: Sketcher, parts: int, again: float) -> bool:
-        each = np.abs(off(made(sketcher, seen, parts, again), unseen))
-        return bool(each.mean() < MEAN_OFF and np.quantile(each, 0.999) < MOST_OFF)
-
-    for again in AGAIN:
-        of_half = sketcher_of(seen, again)
-        if near(of_half, PARTS, again):
-            parts = 1 + bisect_left(range(1, PARTS), True, key=lambda parts: near(of_half, parts, again))
-            return made(sketcher_of(both, again), both, parts, again)
-    return None
+        told = columns(layer.x[self.which].numpy(), 1)
+        return corrected(*nearest_affine(told, layer.off(plain, self.which)[:, None], OFF_RIDGE))
 
 
 def worth_a_sketch(matrix: Matrix) -> bool:
