@@ -12,6 +12,7 @@ test:
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy benchmarks/*.py
 	$(VENV)/bin/pytest $(ARGS)
 fuzz:
 	scripts/setup dev

@@ -95,8 +95,8 @@ def main() -> None:
     paths = {"captions": arguments.data / "text/captions/valid.txt.gz", "general": arguments.held_out}
     texts = {name: [line for _, line in read_lines(path)][:LINES] for name, path in paths.items()}
     whole = translation(arguments.data)
-    sides = (Side(shallow(side.lists, DEPTH), side.references) for side in (whole.dev, whole.test))
-    task = Task(whole.name, whole.metric, *sides)
+    dev, test = (Side(shallow(side.lists, DEPTH), side.references) for side in (whole.dev, whole.test))
+    task = Task(whole.name, whole.metric, dev, test)
     models: dict[str, Any] = {}
     decoder = bleu(task, [])
     print("decoder", decoder, flush=True)

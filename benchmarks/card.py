@@ -84,7 +84,7 @@ def words_per_second(model: str, texts: Sequence[str], rounds: int, threads: int
     """Words of hypotheses scored a second, ends counted; the median round."""
     contenders = {"model": harness.Contender(_scoring, (model, list(texts)))}
     found = harness.side_by_side(contenders, None, rounds=rounds, threads=threads)["model"]
-    return statistics.median(one.result / one.seconds for one in found)
+    return float(statistics.median(one.result / one.seconds for one in found))
 
 
 def _scoring(model: str, texts: list[str]) -> Callable[[Any], int]:
@@ -95,20 +95,18 @@ def _scoring(model: str, texts: list[str]) -> Callable[[Any], int]:
 def changed_1_bests(model: str, task: Task) -> dict[str, float]:
     """Share of the test lists whose best changes: by the model alone, by all features with tuned weights."""
     exact, short = (catalog.open_scorer(model, name="lm", self_normalized=short) for short in (False, True))
-    alone = changed_share(
-        *(scorer.score(task.test.lists.texts).nat_log_probs for scorer in (exact, short)),
-        task.test.lists.offsets,
-    )
+    mine, theirs = (scorer.score(task.test.lists.texts).nat_log_probs for scorer in (exact, short))
+    alone = changed_share(mine, theirs, task.test.lists.offsets)
     dev = assemble(without(task.dev.lists, task.extra), [exact])
     counts = task.metric.counts(task.dev.lists.texts, task.dev.lists.segments, task.dev.references)
     weights = tune(dev, counts, task.metric, restarts=5, seed=1).vector
-    totals = [
+    mine, theirs = (
         loglinear.totals(assemble(without(task.test.lists, task.extra), [scorer]), weights)
         for scorer in (exact, short)
-    ]
+    )
     return {
         "the model alone": alone,
-        "tuned weights": changed_share(*totals, task.test.lists.offsets),
+        "tuned weights": changed_share(mine, theirs, task.test.lists.offsets),
     }
 
 

@@ -3,15 +3,15 @@
     OMP_NUM_THREADS=1 python benchmarks/memory.py --model models/pretrained/small --out benchmarks/results
     OMP_NUM_THREADS=1 python benchmarks/memory.py --model slim:512x1:800000 --out benchmarks/results
 
-A model is a directory, or SYSTEM:CELLSxLAYERS:WORDS for one with random weights. Every figure is measured in
-a process of its own that has already loaded and used a model of the same system and cells with few words, so
-that libraries and code are not counted; it is the growth of anonymous resident pages (Linux), after freed
-memory was given back.
+A model is a directory, or SYSTEM:CELLSxLAYERS:WORDS for one with random weights. Rows of other models stay in
+the file. Every model is measured in a process of its own that has already used one of the same system and
+cells, so that libraries, their buffers and code are not counted; it is the growth of anonymous resident pages
+(Linux), after freed memory was given back.
 
 disk         bytes of model.safetensors
-vocabulary   what the words and their dictionary take, in Python: measured alone, and left out of the next
-model        after loading and scoring a few words
-scoring      the peak beyond that while lists are scored, for few hypotheses and for many
+vocabulary   what the words and their dictionary take, in Python
+model        without that, after loading and scoring a few words
+scoring      the peak beyond both while lists are scored, for few hypotheses and for many
 """
 
 import argparse
@@ -25,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import harness
 import numpy as np
@@ -32,70 +33,75 @@ import torch
 from scoring import untrained
 
 from models import checkpoint
+from models.model_folder import VOCABULARY, WEIGHTS
+from models.scoring.engine import Precision
 from models.scoring.scorer import LanguageModelScorer
 from models.vocabulary import SPECIAL, Vocabulary
 from nbest.files import write_whole
 
 FEW, MANY = 4_000, 40_000  # hypotheses
 LENGTH, LIST = 20, 100  # words of a hypothesis, hypotheses that share their first half
-SMALL_WORDS = 200
+SMALL_WORDS = 20_000  # so that what torch keeps for its products is as large as it gets
 
 
 def main() -> None:
     """Measure and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", action="append", required=True)
+    parser.add_argument("--precision", action="append", choices=["fp32", "int8"], help="default: fp32")
     parser.add_argument("--few", type=int, default=FEW)
     parser.add_argument("--many", type=int, default=MANY)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     if not Path("/proc/self/smaps_rollup").exists():
         sys.exit("memory is measured on Linux only")
-    document: dict[str, Any] = {"machine": harness.machine(), "measured": []}
+    path = arguments.out / "memory.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["measured"] if path.exists() else []
     for name in arguments.model:
-        with TemporaryDirectory() as folder:
-            document["measured"].append(measure(name, Path(folder), arguments.few, arguments.many))
-        show(document["measured"][-1])
+        for precision in arguments.precision or ["fp32"]:
+            with TemporaryDirectory() as folder:
+                row = measure(name, precision, Path(folder), arguments.few, arguments.many)
+            show(row)
+            rows = [one for one in rows if any(one[key] != row[key] for key in ("model", "precision"))]
+            rows.append(row)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with write_whole(arguments.out / "memory.json") as stream:
-        stream.write((json.dumps(document, indent=1) + "\n").encode())
+    with write_whole(path) as stream:
+        stream.write((json.dumps({"measured": rows}, indent=1) + "\n").encode())
 
 
-def measure(name: str, folder: Path, few: int, many: int) -> dict[str, Any]:
+def measure(name: str, precision: Precision, folder: Path, few: int, many: int) -> dict[str, Any]:
     """All figures of one model, in bytes."""
     path = Path(name) if Path(name).is_dir() else apart(untrained, name, folder, None)
-    config = checkpoint.read_config(path)
-    small = f"{config.system}:{config.hidden_size}x{config.layers}:{SMALL_WORDS}"
+    config = checkpoint.load(path).model.config
+    small = f"{config.system}:{config.hidden_size}x{config.layers}:{min(config.vocabulary_size, SMALL_WORDS)}"
     warm = apart(untrained, small, folder, None)
-    vocabulary = apart(of_vocabulary, path, warm)
-    loaded, peaks = apart(of_model, path, warm, (few, many))
+    vocabulary, loaded, peaks = apart(of_model, path, precision, warm, (few, many))
     return {
         "model": name if name != str(path) else path.name,
+        "precision": precision,
+        "machine": harness.machine(),
         "words": config.vocabulary_size,
-        "disk": (path / checkpoint.WEIGHTS).stat().st_size,
-        "vocabulary_disk": (path / checkpoint.VOCABULARY).stat().st_size,
+        "disk": (path / WEIGHTS).stat().st_size,
+        "vocabulary_disk": (path / VOCABULARY).stat().st_size,
         "vocabulary": vocabulary,
-        "model_resident": loaded - vocabulary,
+        "model_resident": loaded,
         "scoring_peak": {str(count): peak for count, peak in zip((few, many), peaks, strict=True)},
     }
 
 
-def of_vocabulary(path: Path, warm: Path) -> int:
-    """Growth by the vocabulary alone."""
-    _use(warm)
+def of_model(
+    path: Path, precision: Precision, warm: Path, counts: tuple[int, ...]
+) -> tuple[int, int, list[int]]:
+    """Growth by a vocabulary, by the rest of a model that has scored a few words; peaks beyond both."""
+    _use(warm, precision)
     before = anonymous_bytes()
-    kept = Vocabulary.from_json((path / checkpoint.VOCABULARY).read_bytes(), "vocabulary", None)
-    after = anonymous_bytes()
-    assert len(kept) > 0
-    return after - before
-
-
-def of_model(path: Path, warm: Path, counts: tuple[int, ...]) -> tuple[int, list[int]]:
-    """(growth by a loaded model that has scored a few words, peaks beyond it over so many hypotheses)."""
-    _use(warm)
+    kept = Vocabulary.from_json((path / VOCABULARY).read_bytes(), "vocabulary")
+    vocabulary = anonymous_bytes() - before
     before = anonymous_bytes()
-    loaded = checkpoint.load(path)
-    scorer = LanguageModelScorer(loaded, "m")
+    # A second vocabulary would take less, or more: as much as Python has kept of what is forgotten.
+    with patch.object(checkpoint, "_vocabulary", return_value=kept):
+        loaded = checkpoint.load(path)
+    scorer = LanguageModelScorer(loaded, "m", precision=precision)
     words = loaded.vocabulary.words[len(SPECIAL) :]
     scorer.score([" ".join(words[:3])])
     growth = anonymous_bytes() - before
@@ -107,11 +113,11 @@ def of_model(path: Path, warm: Path, counts: tuple[int, ...]) -> tuple[int, list
         begun = _status("VmHWM")
         scorer.score(texts)
         peaks.append(_status("VmHWM") - begun)
-    return growth, peaks
+    return vocabulary, growth, peaks
 
 
-def _use(path: Path) -> None:
-    scorer = LanguageModelScorer(checkpoint.load(path), "warm")
+def _use(path: Path, precision: Precision) -> None:
+    scorer = LanguageModelScorer(checkpoint.load(path), "warm", precision=precision)
     scorer.score(["word1 word2", "word3"])
 
 
@@ -155,7 +161,7 @@ def show(row: dict[str, Any]) -> None:
     """One model's figures."""
     mib = {key: row[key] / 2**20 for key in ("disk", "vocabulary_disk", "vocabulary", "model_resident")}
     print(
-        f"\n{row['model']}, {row['words']} words\n"
+        f"\n{row['model']}, {row['words']} words, {row['precision']}\n"
         f"  weights     {mib['disk']:8.2f} MiB on disk, {mib['model_resident']:8.2f} resident: "
         f"{row['model_resident'] / row['disk']:.2f} times\n"
         f"  vocabulary  {mib['vocabulary_disk']:8.2f} MiB on disk, {mib['vocabulary']:8.2f} resident"

@@ -146,7 +146,7 @@ def run_row(
     """Tunings of one set of features on dev, each applied to test."""
     drop = [name for name in task.extra if name not in extra]
     dev, test = (assemble(without(side.lists, drop), scorers) for side in (task.dev, task.test))
-    tunings = []
+    tunings: list[dict[str, Any]] = []
     for seed in range(1, arguments.tunings + 1):
         begun = time.process_time()
         tuned = tune(dev, counts, task.metric, restarts=arguments.restarts, seed=seed)

@@ -74,7 +74,8 @@ def main() -> None:
         for name in arguments.model:
             model = Path(name) if Path(name).is_dir() else untrained(name, Path(folder), arguments.data)
             for workload in workloads(arguments.data, arguments.workloads, arguments.lists):
-                row = {"model": Path(name).name, "workload": workload.name, "made": made, "ceilings": ceiling}
+                row: dict[str, Any] = {"model": Path(name).name, "workload": workload.name}
+                row |= {"made": made, "ceilings": ceiling}
                 row |= measure(model, workload, arguments)
                 row["share_of_ceiling"] = share_of_ceiling(row, ceiling, model)
                 show(row)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models import checkpoint
 from models.language_model import LanguageModel
 from models.layers.lstm import LSTMLayer
+from models.matrices.base import Matrix
 from models.scoring.scorer import LanguageModelScorer
 
 Run = Callable[[Any], np.ndarray]
@@ -42,7 +43,8 @@ class Plain:
             assert layer.projection is None
             gates = layer.gates
             gain = torch.ones(4 * layer.cells) if gates.gamma is None else gates.gamma.exp()
-            recurrent, inputs = (gain[:, None] * matrix.materialize() for matrix in gates.matrices)
+            matrices = [cast("Matrix", matrix) for matrix in gates.matrices]
+            recurrent, inputs = (gain[:, None] * matrix.materialize() for matrix in matrices)
             layers.append((inputs, recurrent, gates.shifted(torch.zeros(4 * layer.cells))))
         output, bias = model.output.materialize(), torch.zeros(v)
         if model.output_bias is not None:
@@ -97,7 +99,7 @@ def plain_torch(path: Path, texts: Sequence[str], size: int, bf16: bool, distinc
     kind = torch.bfloat16 if bf16 else torch.float32
     v, e = numbers.embedding.shape
     h = numbers.output.shape[1]
-    embedding = nn.Embedding.from_pretrained(numbers.embedding.to(kind))
+    embedding = nn.Embedding(v, e, _weight=numbers.embedding.to(kind))
     lstm = nn.LSTM(e, h, num_layers=len(numbers.layers), batch_first=True)
     for number, (inputs, recurrent, bias) in enumerate(numbers.layers):
         for name, value in (("ih", inputs), ("hh", recurrent)):

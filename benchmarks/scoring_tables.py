@@ -163,3 +163,20 @@ def slim() -> str:
         cells = [shape, took, *faster]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def memory() -> str:
+    """Bytes on disk, in memory and at the peak."""
+    lines = [
+        "| model | V | precision | weights on disk | model resident | times | vocabulary resident "
+        "| peak while scoring (hypotheses) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in read("memory.json")["measured"]:
+        disk, resident, vocabulary = (one[key] / 2**20 for key in ("disk", "model_resident", "vocabulary"))
+        peaks = (f"{peak / 2**20:.0f} ({int(few):,})" for few, peak in one["scoring_peak"].items())
+        lines.append(
+            f"| {one['model']} | {one['words']:,} | {one['precision']} | {disk:.2f} | {resident:.2f} "
+            f"| {resident / disk:.2f} | {vocabulary:.1f} | {', '.join(peaks)} |"
+        )
+    return "\n".join(lines)

@@ -193,6 +193,7 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "threads": scoring_tables.threads,
         "precision": scoring_tables.precision,
         "slim-outputs": scoring_tables.slim,
+        "memory": scoring_tables.memory,
     },
     "results.md": {"mt": lambda: task("mt", True), "asr": lambda: task("asr", False)},
     "models.md": {

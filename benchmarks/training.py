@@ -138,7 +138,7 @@ def plain_loop(setting: Setting, precision: str) -> Steps:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 logits, after = model(inputs, state)
                 loss = nn.functional.cross_entropy(logits.view(-1, v), targets.reshape(-1))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 0.25)
             optimizer.step()
             state = tuple(part.detach() for part in after)

@@ -86,7 +86,9 @@ def totals(rule: str, scale: float, side: Side, log_probs: Floats, words: Floats
     if rule == "fixed":
         return side.total + scale * log_probs
     if rule == "together":
-        spreads = [np.sqrt(_variances(values, offsets, segments)) for values in (side.total, log_probs)]
+        spreads: list[Floats] = [
+            np.sqrt(_variances(values, offsets, segments)) for values in (side.total, log_probs)
+        ]
         return side.total + scale * spreads[0] / spreads[1] * log_probs
     if rule == "words":
         rates = np.add.reduceat(log_probs, offsets[:-1]) / np.maximum(1, np.add.reduceat(words, offsets[:-1]))

@@ -33,17 +33,6 @@ def figures(row: str) -> list[tuple[float, float]]:
     return found
 
 
-def memory(found: Any) -> Rows:
-    rows: Rows = []
-    mib = 2.0**20
-    for one in found["measured"]:
-        disk, resident = one["disk"], one["model_resident"]
-        peaks = [value for few, peak in one["scoring_peak"].items() for value in (peak / mib, int(few))]
-        sizes = [disk / mib, resident / mib, resident / disk, one["vocabulary"] / mib]
-        rows.append([one["words"], *sizes, *peaks])
-    return rows
-
-
 def serving(found: Any) -> Rows:
     rows: Rows = []
     for one in found["throughput"]["clients"].values():
@@ -55,7 +44,6 @@ def serving(found: Any) -> Rows:
 @pytest.mark.parametrize(
     ("document", "head", "results", "rows"),
     [
-        ("performance", "| model | V | weights", "memory", memory),
         ("performance", "| clients | ", "serving", serving),
     ],
 )
