@@ -35,6 +35,7 @@ from nbest.errors import ConfigError
 INTERFACE = 7  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
 EXPECTED = 512  # words at most whose products are made before they are read, while others wait
+EXPECTED_ROOM = 4  # times as many must have room: where others' words make them all be forgotten, they cost
 PROBE_TOLERANCE = 3.5e-5  # nats; a third of what is called exact
 AGAIN = 0.01  # share of the sum from which a word is computed again, in floats
 # Shares of the sum below which two-byte rows are read as bytes: the first that will do.
@@ -261,11 +262,12 @@ class _WordTable:
         return self.table, self.row_of[words]
 
     def expect(self, words: Ids, threads: int) -> None:
-        """Make the products of some that are missing now, as many as there is room for."""
-        missing = np.unique(words[self.row_of[words] < 0])[:EXPECTED]
+        """Make the products of some that are missing, unless they might be forgotten before they are read."""
+        missing = np.unique(words[self.row_of[words] < 0])
         if not len(self.table):
             self._clear(1)
-        self._add(missing[: len(self.table) - self.used], threads)
+        if EXPECTED_ROOM * len(missing) <= len(self.table) - self.used:
+            self._add(missing[:EXPECTED], threads)
 
     def _add(self, missing: Ids, threads: int) -> None:
         if len(missing):
