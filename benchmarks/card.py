@@ -95,18 +95,18 @@ def _scoring(model: str, texts: list[str]) -> Callable[[Any], int]:
 def changed_1_bests(model: str, task: Task) -> dict[str, float]:
     """Share of the test lists whose best changes: by the model alone, by all features with tuned weights."""
     exact, short = (catalog.open_scorer(model, name="lm", self_normalized=short) for short in (False, True))
-    mine, theirs = (scorer.score(task.test.lists.texts).nat_log_probs for scorer in (exact, short))
-    alone = changed_share(mine, theirs, task.test.lists.offsets)
+    by_exact, by_short = (scorer.score(task.test.lists.texts).nat_log_probs for scorer in (exact, short))
+    alone = changed_share(by_exact, by_short, task.test.lists.offsets)
     dev = assemble(without(task.dev.lists, task.extra), [exact])
     counts = task.metric.counts(task.dev.lists.texts, task.dev.lists.segments, task.dev.references)
     weights = tune(dev, counts, task.metric, restarts=5, seed=1).vector
-    mine, theirs = (
+    by_exact, by_short = (
         loglinear.totals(assemble(without(task.test.lists, task.extra), [scorer]), weights)
         for scorer in (exact, short)
     )
     return {
         "the model alone": alone,
-        "tuned weights": changed_share(mine, theirs, task.test.lists.offsets),
+        "tuned weights": changed_share(by_exact, by_short, task.test.lists.offsets),
     }
 
 

@@ -22,7 +22,7 @@ SPECIAL = (END, UNKNOWN, START)  # ids 0, 1, 2
 MAX_UNSEEN = 1 << 31  # types; as recipes allow
 _LINES = 1000  # of a corpus, that are looked up together
 _BETWEEN = "\n"  # stands between texts that are looked up together
-_ODD = {"": -1, _BETWEEN: -2}  # what can stand in texts and is no word
+_EMPTY, _JOINT = -1, -2  # ids of what stands between two spaces, and between two texts
 
 
 def _sums(values: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -72,7 +72,7 @@ class Vocabulary:
     lowercase: bool = False
     segmenter: Segmenter | None = None
     running: bool = False
-    _ids: "_Ids" = field(init=False, repr=False, compare=False)
+    _ids: _Ids = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.words[: len(SPECIAL)] != SPECIAL:
@@ -83,7 +83,7 @@ class Vocabulary:
             )
         first = len(SPECIAL)
         ids = {word: number for number, word in enumerate(self.words[first:], first)}
-        object.__setattr__(self, "_ids", _Ids(_ODD | ids))
+        object.__setattr__(self, "_ids", _Ids({_BETWEEN: _JOINT} | ids | {"": _EMPTY}))
         if len(ids) != len(self.words) - first or any(word in ids for word in SPECIAL):
             twice = [word for word, count in Counter(self.words).items() if count > 1]
             raise ConfigError(f"vocabulary holds {len(twice)} words twice, {twice[0]!r} among them")
@@ -132,7 +132,7 @@ class Vocabulary:
             ids = np.fromiter(chain.from_iterable(each), np.int64, lengths.sum())
         else:
             is_word = found >= 0
-            ends = np.append(np.flatnonzero(found == _ODD[_BETWEEN]), len(found))
+            ends = np.append(np.flatnonzero(found == _JOINT), len(found))
             lengths = np.diff(_sums(is_word)[ends], prepend=0)
             ids = found[is_word]
         unknown = _sums(ids == self.unknown_id)
@@ -143,7 +143,7 @@ class Vocabulary:
         joined = f" {_BETWEEN} ".join(texts)
         words = (joined.lower() if self.lowercase else joined).split(" ")
         found = np.fromiter(map(self._ids.__getitem__, words), np.int64, len(words))
-        return found if np.count_nonzero(found == _ODD[_BETWEEN]) == len(texts) - 1 else None
+        return found if np.count_nonzero(found == _JOINT) == len(texts) - 1 else None
 
     def pieces_by_word(self, text: str) -> list[tuple[str, ...]]:
         """What each word of `text` is looked up as: itself, or its pieces."""

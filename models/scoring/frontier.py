@@ -24,6 +24,7 @@ from models.scoring.engine import Engine
 from models.scoring.pending_outputs import PendingOutputs, half
 from models.scoring.prefix_tree import build_prefix_tree
 from models.scoring.state_pool import START, StatePool
+from nbest.errors import is_out_of_memory
 
 BATCH = 512  # prefixes a step
 SHARED_NODES = 16  # that one work may read in a step however few nodes the others have
@@ -208,8 +209,17 @@ class Frontier:
             return False
         work.climbs.append(climb)
         work.waiting = None
-        self._walk.expect(climb.tree.words)
+        if not self._is_shared:  # else a step of others would wait for it
+            self._expect(climb)
         return True
+
+    def _expect(self, climb: Climb) -> None:
+        """Let the walk prepare for all words of a climb; where memory is short, steps do without."""
+        try:
+            self._walk.expect(climb.tree.words)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
 
     def _read(self, parts: list[Part]) -> list[Part]:
         """Read nodes, as many as the batch allows; what is left."""

@@ -266,7 +266,8 @@ class _WordTable:
         missing = np.unique(words[self.row_of[words] < 0])
         if not len(self.table):
             self._clear(1)
-        if EXPECTED_ROOM * len(missing) <= len(self.table) - self.used:
+        all_fit = len(self.table) == len(self.row_of)
+        if all_fit or EXPECTED_ROOM * len(missing) <= len(self.table) - self.used:
             self._add(missing[:EXPECTED], threads)
 
     def _add(self, missing: Ids, threads: int) -> None:

@@ -66,6 +66,11 @@ def test_a_line_break_is_a_word_as_others_are() -> None:
     assert vocabulary.encode_all(["a \n a", "\n"]).ids.tolist() == [3, 4, 3, 4]
 
 
+def test_an_empty_type_is_never_looked_up() -> None:
+    vocabulary = Vocabulary((*SPECIAL, "a", ""))
+    assert vocabulary.encode_all(["a  a", ""]).ids.tolist() == [3, 3]
+
+
 def test_case_is_folded_only_where_said() -> None:
     assert build_vocabulary(["a A"]).encode("A")[0] == [3]
     assert build_vocabulary(["a A"], lowercase=True).words == (*SPECIAL, "a")

@@ -15,7 +15,7 @@ from models.matrices.binary import PackedBinaryMatrix
 from models.matrices.dense import DenseMatrix
 from models.matrices.quantized import QuantizedSpec
 from models.scoring.byte_codes import bytes_by_row
-from models.scoring.native_engine import NativeEngine, kernels
+from models.scoring.native_engine import NativeEngine, NativeWalk, kernels
 from models.scoring.native_forms import exact_form, form_16_bits, form_two_bytes, rows_form
 from models.scoring.scorer import LanguageModelScorer
 from nbest.errors import ConfigError
@@ -272,6 +272,23 @@ def test_words_expected_are_made_once_where_there_is_much_room(
     assert narrow.table.used == 0
     narrow.expect(words[:3])
     assert narrow.table.used == 2
+
+
+def test_short_of_memory_words_are_made_as_steps_need_them(
+    saved: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = saved("lstm")
+    expected = LanguageModelScorer(loaded, "m", native=True).score(TEXTS).nat_log_probs
+    asked = []
+
+    def full(walk: NativeWalk, words: np.ndarray) -> None:
+        asked.append(len(words))
+        raise MemoryError
+
+    monkeypatch.setattr(NativeWalk, "expect", full)
+    found = LanguageModelScorer(loaded, "m", native=True).score(TEXTS).nat_log_probs
+    assert asked
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_the_kernels(saved: Save, monkeypatch: pytest.MonkeyPatch) -> None:
