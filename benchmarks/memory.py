@@ -75,7 +75,7 @@ def measure(name: str, precision: Precision, folder: Path, few: int, many: int) 
     config = checkpoint.load(path).model.config
     small = f"{config.system}:{config.hidden_size}x{config.layers}:{min(config.vocabulary_size, SMALL_WORDS)}"
     warm = apart(untrained, small, folder, None)
-    vocabulary, loaded, peaks = apart(of_model, path, precision, warm, (few, many))
+    loaded, peaks = apart(of_model, path, precision, warm, (few, many))
     return {
         "model": name if name != str(path) else path.name,
         "precision": precision,
@@ -83,22 +83,26 @@ def measure(name: str, precision: Precision, folder: Path, few: int, many: int) 
         "words": config.vocabulary_size,
         "disk": (path / WEIGHTS).stat().st_size,
         "vocabulary_disk": (path / VOCABULARY).stat().st_size,
-        "vocabulary": vocabulary,
+        "vocabulary": apart(of_vocabulary, path),
         "model_resident": loaded,
         "scoring_peak": {str(count): peak for count, peak in zip((few, many), peaks, strict=True)},
     }
 
 
-def of_model(
-    path: Path, precision: Precision, warm: Path, counts: tuple[int, ...]
-) -> tuple[int, int, list[int]]:
-    """Growth by a vocabulary, by the rest of a model that has scored a few words; peaks beyond both."""
-    _use(warm, precision)
+def of_vocabulary(path: Path) -> int:
+    """Growth by a vocabulary, in a process that has read none before, whose room it would take."""
     before = anonymous_bytes()
     kept = Vocabulary.from_json((path / VOCABULARY).read_bytes(), "vocabulary")
-    vocabulary = anonymous_bytes() - before
+    growth = anonymous_bytes() - before
+    assert len(kept) > 0
+    return growth
+
+
+def of_model(path: Path, precision: Precision, warm: Path, counts: tuple[int, ...]) -> tuple[int, list[int]]:
+    """Growth by a model without its vocabulary that has scored a few words, and peaks beyond it."""
+    _use(warm, precision)
+    kept = Vocabulary.from_json((path / VOCABULARY).read_bytes(), "vocabulary")
     before = anonymous_bytes()
-    # A second vocabulary would take less, or more: as much as Python has kept of what is forgotten.
     with patch.object(checkpoint, "_vocabulary", return_value=kept):
         loaded = checkpoint.load(path)
     scorer = LanguageModelScorer(loaded, "m", precision=precision)
@@ -108,12 +112,12 @@ def of_model(
     peaks = []
     for count in counts:
         texts = hypotheses(words, count)
-        gc.collect()
+        anonymous_bytes()  # what was freed is given back, and counts when it is taken again
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         begun = _status("VmHWM")
         scorer.score(texts)
         peaks.append(_status("VmHWM") - begun)
-    return vocabulary, growth, peaks
+    return growth, peaks
 
 
 def _use(path: Path, precision: Precision) -> None:
