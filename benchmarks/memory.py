@@ -112,7 +112,7 @@ def of_model(path: Path, precision: Precision, warm: Path, counts: tuple[int, ..
     peaks = []
     for count in counts:
         texts = hypotheses(words, count)
-        anonymous_bytes()  # what was freed is given back, and counts when it is taken again
+        give_back()  # so that it counts when it is taken again
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         begun = _status("VmHWM")
         scorer.score(texts)
@@ -137,10 +137,15 @@ def hypotheses(words: tuple[str, ...], count: int) -> list[str]:
     return texts[:count]
 
 
-def anonymous_bytes() -> int:
-    """Resident pages that are no file's, freed memory given back first."""
+def give_back() -> None:
+    """Let the system have what was freed."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
+
+
+def anonymous_bytes() -> int:
+    """Resident pages that are no file's, freed memory given back first."""
+    give_back()
     for line in Path("/proc/self/smaps_rollup").read_text().split("\n"):
         if line.startswith("Anonymous:"):
             return int(line.split()[1]) * 1024

@@ -29,8 +29,8 @@ from models.architectures import architecture
 from models.language_model import LanguageModel
 from models.matrices import products
 from models.scoring.native_engine import kernels
-from models.scoring.prefix_tree import Sequences, build_prefix_tree
-from models.vocabulary import SPECIAL, Vocabulary
+from models.scoring.prefix_tree import build_prefix_tree
+from models.vocabulary import SPECIAL, Sequences, Vocabulary
 from nbest.files import write_whole
 from rescoring.formats import read_nbest
 

@@ -35,16 +35,39 @@ def words_of(text: str) -> list[str]:
     return [word for word in text.split(" ") if word]
 
 
-class Encoded(NamedTuple):
-    """N texts of W words, or pieces, in all.
+@dataclass(frozen=True)
+class Sequences:
+    """N sequences of ids, W in all.
 
-    ids         (W,) one text after another
-    lengths     (N,) words, or pieces, of each
+    flat     (W,) one after another
+    lengths  (N,)
+    """
+
+    flat: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]]) -> "Sequences":
+        """The same, one by one."""
+        lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+        return cls(np.fromiter(chain.from_iterable(sequences), np.int64, lengths.sum()), lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def tolist(self) -> list[list[int]]:
+        """One by one."""
+        return [ids.tolist() for ids in np.split(self.flat, np.cumsum(self.lengths))[:-1]]
+
+
+class Encoded(NamedTuple):
+    """N texts.
+
+    ids         of the words, or pieces, of each
     oov_counts  (N,) how many of them are out of vocabulary
     """
 
-    ids: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    ids: Sequences
     oov_counts: NDArray[np.int64]
 
 
@@ -127,16 +150,13 @@ class Vocabulary:
         """`encode` of each, all words looked up at once: most of the time that short lists take in Python."""
         found = None if self.segmenter is not None or not texts else self._look_up(texts)
         if found is None:
-            each = [self.encode(text)[0] for text in texts]
-            lengths = np.fromiter(map(len, each), np.int64, len(each))
-            ids = np.fromiter(chain.from_iterable(each), np.int64, lengths.sum())
+            ids = Sequences.of([self.encode(text)[0] for text in texts])
         else:
             is_word = found >= 0
             ends = np.append(np.flatnonzero(found == _JOINT), len(found))
-            lengths = np.diff(_sums(is_word)[ends], prepend=0)
-            ids = found[is_word]
-        unknown = _sums(ids == self.unknown_id)
-        return Encoded(ids, lengths, np.diff(unknown[np.cumsum(lengths)], prepend=0))
+            ids = Sequences(found[is_word], np.diff(_sums(is_word)[ends], prepend=0))
+        unknown = _sums(ids.flat == self.unknown_id)
+        return Encoded(ids, np.diff(unknown[np.cumsum(ids.lengths)], prepend=0))
 
     def _look_up(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
         """Ids of the words of the texts and what stands between them; None where a text holds that itself."""
@@ -169,9 +189,9 @@ class Vocabulary:
         lengths = [np.zeros(1, dtype=np.int64)]
         rest = iter(lines)
         while block := list(islice(rest, _LINES)):
-            encoded = self.encode_all(block)
-            tokens.append(encoded.ids.astype(np.int32))
-            lengths.append(encoded.lengths)
+            ids = self.encode_all(block).ids
+            tokens.append(ids.flat.astype(np.int32))
+            lengths.append(ids.lengths)
         return np.concatenate(tokens), np.cumsum(np.concatenate(lengths))
 
     def to_json(self) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scoring.engine import Ids
-from models.scoring.prefix_tree import PrefixTree, Sequences
+from models.scoring.prefix_tree import PrefixTree
 from models.scoring.state_pool import START
+from models.vocabulary import Sequences
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from nbest.errors import ConfigError
 
 INTERFACE = 7  # of the kernels that this engine calls
 TABLE_BYTES = 32 * 1024 * 1024  # of a walk's remembered products of words with the first layer's input matrix
-EXPECTED = 512  # words at most whose products are made before they are read, while others wait
-EXPECTED_ROOM = 4  # times as many must have room: where others' words make them all be forgotten, they cost
+EXPECTED = 512  # words at most whose products are made before they are read
+EXPECTED_ROOM = 4  # times as many must have room, where the table may become full and forget them
 PROBE_TOLERANCE = 3.5e-5  # nats; a third of what is called exact
 AGAIN = 0.01  # share of the sum from which a word is computed again, in floats
 # Shares of the sum below which two-byte rows are read as bytes: the first that will do.

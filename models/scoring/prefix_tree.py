@@ -4,12 +4,12 @@ Node n stands for the words on the way from its root; its children are the words
 hypothesis. Node 0 is the start (``<s>`` alone).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.vocabulary import Sequences
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,6 @@ class PrefixTree:
     parents: NDArray[np.int64]
     levels: NDArray[np.int64]
     last_nodes: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """N sequences of word ids.
-
-    flat     (W,) one after another
-    lengths  (N,)
-    """
-
-    flat: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]]) -> "Sequences":
-        """The same, one by one."""
-        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        return cls(np.fromiter(chain.from_iterable(sequences), np.int64, lengths.sum()), lengths)
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
 
 def build_prefix_tree(sequences: Sequences, start_id: int) -> PrefixTree:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scoring.climb import Group, GroupScores
-from models.scoring.prefix_tree import Sequences
-from models.vocabulary import Vocabulary, words_of
+from models.vocabulary import Sequences, Vocabulary, words_of
 from nbest.errors import ConfigError, ModelFileError
 
 T_co = TypeVar("T_co", covariant=True)
@@ -109,7 +108,9 @@ class _TextTask(Task[T_co]):
         members: list[int] = []
         words = 0
         before: Context = ()
-        for member in sorted(range(len(self.texts)), key=self._order.__getitem__):
+        contexts = self._contexts
+        order = self.texts if contexts is None else list(zip(contexts, self.texts, strict=True))
+        for member in sorted(range(len(order)), key=order.__getitem__):
             more = self.texts[member].count(" ") + 2  # at most, with </s>
             if self._contexts is not None and (self._contexts[member] != before or not members):
                 before = self._contexts[member]
@@ -137,24 +138,18 @@ class _TextTask(Task[T_co]):
         """As of every task."""
         return self._unique_tokens
 
-    @property
-    def _order(self) -> Sequence[str | tuple[Context, str]]:
-        """(N,) what the texts are taken in the order of."""
-        return self.texts if self._contexts is None else list(zip(self._contexts, self.texts, strict=True))
-
     def _group(self, members: Sequence[int]) -> Group:
         encoded = self.vocabulary.encode_all([self.texts[member] for member in members])
         which = np.asarray(members, dtype=np.int64)
-        self.token_counts[which] = encoded.lengths + 1
+        self.token_counts[which] = encoded.ids.lengths + 1
         self.oov_counts[which] = encoded.oov_counts
         if self._contexts is None:
-            return Group(which, Sequences(encoded.ids, encoded.lengths))
+            return Group(which, encoded.ids)
         place: dict[Context, int] = {}
         heads = [place.setdefault(self._contexts[member], len(place)) for member in members]
         encode, end = self.vocabulary.encode, self.vocabulary.end_id
         read = [[word for text in context for word in (*encode(text)[0], end)] for context in place]
-        own = np.split(encoded.ids, np.cumsum(encoded.lengths)[:-1])
-        whole = [[*read[head], *ids.tolist()] for head, ids in zip(heads, own, strict=True)]
+        whole = [read[head] + own for head, own in zip(heads, encoded.ids.tolist(), strict=True)]
         return Group(which, Sequences.of(whole + read), len(members) + np.asarray(heads, dtype=np.int64))
 
     def _check_finite(self, values: NDArray[np.float64]) -> None:

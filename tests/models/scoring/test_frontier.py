@@ -17,8 +17,8 @@ from models.layers.lstm import State
 from models.scoring.climb import Group, GroupScores
 from models.scoring.engine import Engine, Ids, TorchEngine, TorchWalk
 from models.scoring.frontier import Frontier
-from models.scoring.prefix_tree import Sequences
 from models.scoring.scorer import LanguageModelScorer
+from models.vocabulary import Sequences
 from nbest.errors import ScoringCancelledError
 
 Save = Callable[..., Checkpoint]

@@ -3,7 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.scoring.prefix_tree import PrefixTree, Sequences, build_prefix_tree
+from models.scoring.prefix_tree import PrefixTree, build_prefix_tree
+from models.vocabulary import Sequences
 
 
 def _path(tree: PrefixTree, node: int) -> list[int]:
